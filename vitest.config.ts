@@ -1,17 +1,21 @@
 // Runs the tests/*.test.ts of every chapter inside workerd, against the chapter's built Worker.
-// One chapter alone: `npx vitest run --project ch02`.
+//
+//   npx vitest run --project ch02                 one chapter
+//   EXERCISES=1 npx vitest run --project ch02     what its page asks you to try
 import { readdirSync } from "node:fs";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
 const chapters = readdirSync("chapters-code").filter((name) => /^ch\d\d$/.test(name));
+const workers = [...chapters.map((name) => ({ name, root: `chapters-code/${name}` })), { name: "traps", root: "traps" }];
+const include = process.env.EXERCISES ? ["tests/exercises.ts"] : ["tests/*.test.ts"];
 
 export default defineConfig({
   test: {
-    projects: chapters.map((name) => ({
-      root: `chapters-code/${name}`,
+    projects: workers.map(({ name, root }) => ({
+      root,
       plugins: [cloudflareTest({ main: "build/index.js", wrangler: { configPath: "wrangler.toml" } })],
-      test: { name, include: ["tests/*.test.ts"] },
+      test: { name, include },
     })),
   },
 });

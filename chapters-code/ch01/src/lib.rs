@@ -95,12 +95,15 @@ fn percent_decoded(segment: &str) -> Result<String, Refusal> {
 }
 
 // ANCHOR: router
-/// The same greeting by `worker::Router`, whose patterns name their parts.
+/// The same greeting by `worker::Router`, whose patterns name their parts. It treats HEAD as a method of its own.
 fn router() -> Router<'static, ()> {
-    Router::new().get("/router/hello/:name", |_req, ctx: RouteContext<()>| {
-        let name = ctx.param("name").map_or("", String::as_str);
-        web::answer(hello(&ctx.env, name))
-    })
+    let pattern = "/router/hello/:name";
+    Router::new().get(pattern, hello_by_router).head(pattern, hello_by_router)
+}
+
+fn hello_by_router(_req: Request, ctx: RouteContext<()>) -> worker::Result<Response> {
+    let name = ctx.param("name").map_or("", String::as_str);
+    web::answer(hello(&ctx.env, name))
 }
 // ANCHOR_END: router
 

@@ -64,7 +64,6 @@ impl Greeting {
 }
 // ANCHOR_END: json
 
-// ANCHOR: greet
 /// One line that greets `name`.
 pub fn greet(words: &str, name: &str) -> Result<String, Refusal> {
     let fits = (1..=NAME_MAX).contains(&name.chars().count());
@@ -73,7 +72,6 @@ pub fn greet(words: &str, name: &str) -> Result<String, Refusal> {
     }
     Ok(format!("{words}, {name}!"))
 }
-// ANCHOR_END: greet
 
 /// A job is one line of text that says something.
 pub fn job(body: &[u8]) -> Result<String, Refusal> {

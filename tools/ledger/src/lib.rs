@@ -1,0 +1,212 @@
+//! What the book claims, and what proves it.
+//!
+//! Both the printing press and the checks read the same files through this crate, so that a page cannot say
+//! one thing and a check look for another.
+
+mod proofs;
+mod versions;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+pub use proofs::{Proof, proofs};
+pub use versions::Versions;
+
+/// The folder of the repository.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Reads a file of the repository, with its name in the error.
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A chapter: a page, and the Worker crate of the same number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chapter {
+    /// `ch02`
+    pub name: String,
+    /// Its Worker crate.
+    pub dir: PathBuf,
+    /// Its page.
+    pub page: PathBuf,
+}
+
+/// All chapters, in order. A crate without a page, or a page without a crate, is an error.
+pub fn chapters() -> Result<Vec<Chapter>> {
+    let root = root();
+    let mut pages: Vec<PathBuf> = list(&root.join("src"))?
+        .into_iter()
+        .filter(|path| file_name(path).starts_with("ch") && file_name(path).ends_with(".md"))
+        .collect();
+    let mut chapters = Vec::new();
+    for dir in list(&root.join("chapters-code"))? {
+        if !dir.join("wrangler.toml").exists() {
+            continue;
+        }
+        let name = file_name(&dir).to_owned();
+        let prefix = format!("{name}-");
+        let Some(at) = pages.iter().position(|page| file_name(page).starts_with(&prefix)) else {
+            bail!("chapters-code/{name} has no page: write src/{name}-<title>.md");
+        };
+        chapters.push(Chapter { page: pages.remove(at), name, dir });
+    }
+    if let Some(page) = pages.first() {
+        bail!("src/{} has no crate: add chapters-code/{}", file_name(page), &file_name(page)[..4]);
+    }
+    Ok(chapters)
+}
+
+/// The chapters with these names; all of them, if there are no names.
+pub fn chapters_named(names: &[String]) -> Result<Vec<Chapter>> {
+    let all = chapters()?;
+    for name in names {
+        if !all.iter().any(|chapter| chapter.name == *name) {
+            let known: Vec<_> = all.iter().map(|chapter| chapter.name.as_str()).collect();
+            bail!("there is no chapter {name:?}: take one of {}", known.join(", "));
+        }
+    }
+    Ok(all.into_iter().filter(|c| names.is_empty() || names.contains(&c.name)).collect())
+}
+
+/// The entries of a folder, sorted.
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The last part of a path, or nothing if it is not text.
+pub fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Whether, and how, Rust reaches an item of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Bound,
+    Limited,
+    Extern,
+    #[serde(rename = "not today")]
+    NotToday,
+}
+
+impl Status {
+    /// As it stands in the data file and in Appendix A.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Limited => "limited",
+            Self::Extern => "extern",
+            Self::NotToday => "not today",
+        }
+    }
+}
+
+/// One item of the Durable Objects API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    pub id: u32,
+    pub section: String,
+    /// The page of the official documentation, below `/durable-objects/`.
+    pub page: String,
+    pub js: String,
+    pub rust: String,
+    pub status: Status,
+    pub note: Option<String>,
+    pub chapter: Option<String>,
+    /// The test that proves it: a file, `#`, and the test's name.
+    pub test: Option<String>,
+}
+
+/// Something that bites, and keeps biting until `worker` mends it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trap {
+    pub id: String,
+    pub chapter: String,
+    /// What happens, in one sentence.
+    pub says: String,
+    pub test: String,
+}
+
+/// Something that a page promises about what survives a fault.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    pub id: String,
+    pub chapter: String,
+    /// The promise, in one sentence.
+    pub says: String,
+    /// The fault that the test injects.
+    pub fault: String,
+    pub test: String,
+}
+
+/// `data/api.toml`
+pub fn api() -> Result<Vec<Item>> {
+    #[derive(Deserialize)]
+    struct File {
+        item: Vec<Item>,
+    }
+    Ok(data::<File>("data/api.toml")?.item)
+}
+
+/// `data/traps.toml`
+pub fn traps() -> Result<Vec<Trap>> {
+    #[derive(Deserialize)]
+    struct File {
+        trap: Vec<Trap>,
+    }
+    Ok(data::<File>("data/traps.toml")?.trap)
+}
+
+/// `data/claims.toml`
+pub fn claims() -> Result<Vec<Claim>> {
+    #[derive(Deserialize)]
+    struct File {
+        claim: Vec<Claim>,
+    }
+    Ok(data::<File>("data/claims.toml")?.claim)
+}
+
+/// Everything that must have a test: its id as tests write it, and the test it names.
+pub fn obligations() -> Result<Vec<(String, String)>> {
+    let api = api()?.into_iter().filter_map(|item| Some((format!("api {}", item.id), item.test?)));
+    let traps = traps()?.into_iter().map(|trap| (format!("trap {}", trap.id), trap.test));
+    let claims = claims()?.into_iter().map(|claim| (format!("claim {}", claim.id), claim.test));
+    Ok(api.chain(traps).chain(claims).collect())
+}
+
+fn data<T: serde::de::DeserializeOwned>(file: &str) -> Result<T> {
+    toml::from_str(&read(&root().join(file))?).with_context(|| format!("{file} is not as expected"))
+}
+
+/// Where the repository is published, from `book.toml`.
+pub fn repository_url() -> Result<String> {
+    let book: toml::Value = data("book.toml")?;
+    let url =
+        book.get("output").and_then(|o| o.get("html")).and_then(|h| h.get("git-repository-url"));
+    let url =
+        url.and_then(|u| u.as_str()).context("book.toml has no output.html.git-repository-url")?;
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// The address of a file or folder of the repository. One that is not there is an error.
+pub fn source_url(path: &str) -> Result<String> {
+    let file = root().join(path);
+    let kind = match fs::metadata(&file) {
+        Ok(meta) if meta.is_dir() => "tree",
+        Ok(_) => "blob",
+        Err(_) => bail!("there is no {path} to link to"),
+    };
+    Ok(format!("{}/{kind}/main/{path}", repository_url()?))
+}

@@ -1,0 +1,99 @@
+//! Which tests there are, and what each says that it proves.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::{chapters, list, read, root};
+
+/// A test, and the ids in the `proves:` line above it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The file, from the root of the repository.
+    pub file: String,
+    pub test: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// As in `api 12`, `trap T20`, `claim in-memory`.
+    pub proves: Vec<String>,
+}
+
+impl Proof {
+    /// How `data/*.toml` names the test.
+    pub fn name(&self) -> String {
+        format!("{}#{}", self.file, self.test)
+    }
+}
+
+/// All tests of the chapters, of the traps, and from outside.
+pub fn proofs() -> Result<Vec<Proof>> {
+    let root = root();
+    let mut files: Vec<PathBuf> = Vec::new();
+    let chapters = chapters()?;
+    let folders = chapters.iter().flat_map(|c| [c.dir.join("src"), c.dir.join("tests")]);
+    for folder in folders.chain([root.join("traps/tests"), root.join("tools/outside/tests")]) {
+        if folder.exists() {
+            files.extend(list(&folder)?.into_iter().filter(|file| file.is_file()));
+        }
+    }
+    let mut proofs = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+        proofs.extend(scan(&name, &read(Path::new(&file))?));
+    }
+    Ok(proofs)
+}
+
+fn scan(file: &str, text: &str) -> Vec<Proof> {
+    let mut proofs = Vec::new();
+    let mut proves = Vec::new();
+    let mut rust_test = false;
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some((_, ids)) = line.split_once("proves:").filter(|_| line.starts_with("//")) {
+            proves.extend(ids.split(',').map(|id| id.trim().trim_end_matches('.').to_owned()));
+        } else if line == "#[test]" {
+            rust_test = true;
+        } else if let Some(test) = test_name(line, rust_test) {
+            let proves = std::mem::take(&mut proves);
+            proofs.push(Proof {
+                file: file.to_owned(),
+                test: test.to_owned(),
+                line: at + 1,
+                proves,
+            });
+            rust_test = false;
+        }
+    }
+    proofs
+}
+
+fn test_name(line: &str, rust_test: bool) -> Option<&str> {
+    if let Some(rest) = line.strip_prefix("test(\"") {
+        return rest.split('"').next();
+    }
+    let rest = line.strip_prefix("fn ").filter(|_| rust_test)?;
+    rest.split('(').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both languages' tests are found, each with what it proves.
+    #[test]
+    fn finds_tests_and_what_they_prove() {
+        let typescript =
+            "// proves: api 12, trap T20\n// a word\ntest(\"a name leads home\", async () => {\n";
+        let rust =
+            "/// It lasts.\n/// proves: claim lasts.\n#[test]\nfn lasts() {\n}\nfn helper() {}\n";
+        let proof = |test: &str, line, proves: &[&str]| Proof {
+            file: "f".into(),
+            test: test.into(),
+            line,
+            proves: proves.iter().map(|id| id.to_string()).collect(),
+        };
+        assert_eq!(scan("f", typescript), [proof("a name leads home", 3, &["api 12", "trap T20"])]);
+        assert_eq!(scan("f", rust), [proof("lasts", 4, &["claim lasts"])]);
+    }
+}

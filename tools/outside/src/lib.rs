@@ -1,0 +1,214 @@
+//! Starts a chapter as its reader does, with `npx wrangler dev`, and looks at it from outside.
+//!
+//! Every server listens on loopback only, writes its state into a folder of its own, is waited for with a limit,
+//! and is ended by its process id when the value is dropped.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+/// How long a server may take to answer for the first time: it may have to compile the chapter.
+const START_LIMIT: Duration = Duration::from_secs(300);
+/// How long one request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running `npx wrangler dev`.
+#[derive(Debug)]
+pub struct Dev {
+    dir: PathBuf,
+    state: TempDir,
+    envs: Vec<(String, String)>,
+    port: u16,
+    child: Option<Child>,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub body: String,
+}
+
+impl Dev {
+    /// Starts a chapter of the book on empty state and waits until it answers.
+    pub fn start(chapter: &str) -> Result<Self> {
+        Self::start_in(&ledger::root().join("chapters-code").join(chapter), &[])
+    }
+
+    /// Starts the Worker in `dir`, with more environment variables.
+    pub fn start_in(dir: &Path, envs: &[(&str, String)]) -> Result<Self> {
+        let mut dev = Self::prepare(dir, envs)?;
+        dev.up()?;
+        Ok(dev)
+    }
+
+    /// A server that is not started yet, on empty state.
+    pub fn prepare(dir: &Path, envs: &[(&str, String)]) -> Result<Self> {
+        ensure!(dir.join("wrangler.toml").exists(), "there is no Worker in {}", dir.display());
+        Ok(Self {
+            dir: dir.to_owned(),
+            state: tempfile::tempdir()?,
+            envs: envs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            port: free_port()?,
+            child: None,
+        })
+    }
+
+    /// Starts the server, on the state that is there.
+    pub fn up(&mut self) -> Result<()> {
+        self.down();
+        let log = File::create(self.log_file())?;
+        let mut command = npx(&self.dir);
+        command
+            .args(["wrangler", "dev", "--port", &self.port.to_string(), "--persist-to"])
+            .arg(self.state.path().join("state"))
+            .args(["--show-interactive-dev-session=false"])
+            .envs(self.envs.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
+        self.child = Some(command.spawn().context("cannot start npx: is Node.js installed?")?);
+
+        let begin = Instant::now();
+        while !self.log().contains("Ready on") || self.get("/").is_err() {
+            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                bail!("wrangler dev ended ({status}) before it was ready:\n{}", self.log_tail());
+            }
+            ensure!(
+                begin.elapsed() < START_LIMIT,
+                "wrangler dev was not ready after {} s:\n{}",
+                START_LIMIT.as_secs(),
+                self.log_tail()
+            );
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Kills the server and all that it started, without a word of warning: `kill -9`.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// Asks the server to end, as Ctrl-C does, and waits for it.
+    pub fn down(&mut self) {
+        self.end(Signal::INT);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        if let Some(mut child) = self.child.take() {
+            end_group(&mut child, signal);
+        }
+    }
+
+    /// The address of the server, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Everything the server has printed since its last start.
+    pub fn log(&self) -> String {
+        fs::read(self.log_file())
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.state.path().join("wrangler.log")
+    }
+
+    /// `GET`
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        self.send("GET", path, b"")
+    }
+
+    /// `POST` with a body, which may be empty.
+    pub fn post(&self, path: &str, body: &str) -> Result<Answer> {
+        self.send("POST", path, body.as_bytes())
+    }
+
+    /// Any method.
+    pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+        send(method, &format!("{}{path}", self.url()), body)
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Ends a child that leads a process group, and all that it started: first asks it, then kills it.
+pub fn stop_group(child: &mut Child) {
+    end_group(child, Signal::INT);
+}
+
+/// Kills a child that leads a process group, and all that it started.
+pub fn kill_group(child: &mut Child) {
+    end_group(child, Signal::KILL);
+}
+
+fn end_group(child: &mut Child, signal: Signal) {
+    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+    // An error means that the group is gone already, which is what we want.
+    let _ = kill_process_group(group, signal);
+    let begin = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) && begin.elapsed() < Duration::from_secs(5) {
+        sleep(Duration::from_millis(20));
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = child.wait();
+}
+
+/// Sends one request and reads the whole answer, whatever its status.
+pub fn send(method: &str, url: &str, body: &[u8]) -> Result<Answer> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(REQUEST_LIMIT))
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .build()
+        .into();
+    let request = ureq::http::Request::builder().method(method).uri(url).body(body)?;
+    let mut response = agent.run(request).with_context(|| format!("{method} {url}"))?;
+    let body = response.body_mut().read_to_string().with_context(|| format!("{method} {url}"))?;
+    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+}
+
+/// A TCP port of the loopback interface that nobody listens on just now.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// `npx`, ready to run in `dir`: quiet, without colours, and never asking anything.
+pub fn npx(dir: &Path) -> Command {
+    let mut command = Command::new("npx");
+    command
+        .current_dir(dir)
+        .env("CI", "true")
+        .env("NO_COLOR", "1")
+        .env("FORCE_COLOR", "0")
+        .env("WRANGLER_SEND_METRICS", "false");
+    command
+}

@@ -1,0 +1,242 @@
+//! What a page may say besides Markdown:
+//!
+//! | in the page | in the book |
+//! |---|---|
+//! | `{{#version worker}}` | the version from the lock files |
+//! | `{{#repository}}` | the address of the repository |
+//! | `[text](repo:chapters-code/ch02)` | a link to that file or folder in the repository |
+//! | `{{#claim in-memory}}` | a link to the test that injects the fault |
+//! | `{{#trap T20}}` | a link to the test that shows the trap |
+//! | `{{#api-of ch02}}` | the API items that a chapter covers, JavaScript beside Rust |
+//! | `{{#api-map}}`, `{{#trap-list}}`, `{{#claim-list}}` | tables made from `data/*.toml` |
+//!
+//! Every page also gets its foot here. An unknown name is an error, so nothing can be cited that is not there.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, anyhow, bail};
+use ledger::{Claim, Item, Proof, Status, Trap, Versions, source_url};
+use mdbook::book::{Book, BookItem};
+use mdbook::preprocess::{Preprocessor, PreprocessorContext};
+
+/// The pages of the official documentation.
+const DOCS: &str = "https://developers.cloudflare.com/durable-objects";
+
+pub struct Directives {
+    versions: Versions,
+    api: Vec<Item>,
+    traps: Vec<Trap>,
+    claims: Vec<Claim>,
+    proofs: BTreeMap<String, Proof>,
+}
+
+impl Directives {
+    pub fn read() -> Result<Self> {
+        let proofs = ledger::proofs()?.into_iter().map(|proof| (proof.name(), proof)).collect();
+        Ok(Self {
+            versions: Versions::read()?,
+            api: ledger::api()?,
+            traps: ledger::traps()?,
+            claims: ledger::claims()?,
+            proofs,
+        })
+    }
+
+    fn page(&self, text: &str) -> Result<String> {
+        let text = replace(text, "{{#", "}}", |inside| self.directive(inside))?;
+        let mut text =
+            replace(&text, "](repo:", ")", |path| Ok(Some(format!("]({})", source_url(path)?))))?;
+        let foot = self.versions.verified_with()?;
+        write!(text, "\n\n<footer class=\"verified\">\n\n{foot}\n\n</footer>\n")?;
+        Ok(text)
+    }
+
+    /// What a directive stands for, or nothing if it is not one of ours.
+    fn directive(&self, inside: &str) -> Result<Option<String>> {
+        let (name, argument) = inside.trim().split_once(' ').unwrap_or((inside.trim(), ""));
+        Ok(Some(match name {
+            "version" => self.versions.of(argument)?.to_owned(),
+            "repository" => ledger::repository_url()?,
+            "claim" => {
+                let claim = self.claims.iter().find(|c| c.id == argument);
+                let claim =
+                    claim.with_context(|| format!("data/claims.toml has no claim {argument:?}"))?;
+                format!("[tested]({} \"{}\")", self.test_url(&claim.test)?, claim.fault)
+            }
+            "trap" => {
+                let trap = self.traps.iter().find(|t| t.id == argument);
+                let trap =
+                    trap.with_context(|| format!("data/traps.toml has no trap {argument:?}"))?;
+                format!("[the test that shows it]({})", self.test_url(&trap.test)?)
+            }
+            "api-of" => self.api_of(argument)?,
+            "api-map" => self.api_map()?,
+            "trap-list" => self.trap_list()?,
+            "claim-list" => self.claim_list()?,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn test_url(&self, test: &str) -> Result<String> {
+        let proof = self.proofs.get(test).with_context(|| format!("there is no test {test}"))?;
+        Ok(format!("{}#L{}", source_url(&proof.file)?, proof.line))
+    }
+
+    fn test_link(&self, test: &str) -> Result<String> {
+        let name = test.split_once('#').map_or(test, |(_, name)| name);
+        Ok(format!("[{}]({})", cell(name), self.test_url(test)?))
+    }
+
+    fn api_of(&self, chapter: &str) -> Result<String> {
+        let mut out = String::from(
+            "| # | JavaScript | Rust | the test that proves it |\n|---:|---|---|---|\n",
+        );
+        for item in self.api.iter().filter(|item| item.chapter.as_deref() == Some(chapter)) {
+            let Some(test) = &item.test else {
+                bail!("data/api.toml: item {} of {chapter} has no test", item.id)
+            };
+            let (id, js, rust, note) = (item.id, cell(&item.js), cell(&item.rust), note(item));
+            writeln!(out, "| {id} | `{js}` | {rust}{note} | {} |", self.test_link(test)?)?;
+        }
+        Ok(out)
+    }
+
+    fn api_map(&self) -> Result<String> {
+        let mut out = String::new();
+        let proved = self.api.iter().filter(|item| item.test.is_some()).count();
+        writeln!(
+            out,
+            "**{} items, {proved} of them proved by a named test so far.**\n",
+            self.api.len()
+        )?;
+        writeln!(out, "| status | items | proved |\n|---|---:|---:|")?;
+        for status in [Status::Bound, Status::Limited, Status::Extern, Status::NotToday] {
+            let all = self.api.iter().filter(|item| item.status == status);
+            let proved = all.clone().filter(|item| item.test.is_some()).count();
+            writeln!(out, "| {} | {} | {proved} |", status.word(), all.count())?;
+        }
+        let mut section = "";
+        for item in &self.api {
+            if item.section != section {
+                section = &item.section;
+                writeln!(
+                    out,
+                    "\n## {section}\n\nOfficial page: [{page}]({DOCS}/{page}/).\n",
+                    page = item.page
+                )?;
+                writeln!(
+                    out,
+                    "| # | JavaScript | Rust | status | proof |\n|---:|---|---|---|---|"
+                )?;
+            }
+            let proof = match (&item.test, &item.chapter) {
+                (Some(test), _) => self.test_link(test)?,
+                (None, Some(chapter)) => format!("due in {chapter}"),
+                (None, None) => "–".to_owned(),
+            };
+            let rust = cell(&item.rust);
+            let note = note(item);
+            let (id, word) = (item.id, item.status.word());
+            writeln!(out, "| {id} | `{}` | {rust}{note} | {word} | {proof} |", cell(&item.js))?;
+        }
+        Ok(out)
+    }
+
+    fn trap_list(&self) -> Result<String> {
+        let mut out = String::from(
+            "| trap | what happens | chapter | the test that shows it |\n|---|---|---|---|\n",
+        );
+        for trap in &self.traps {
+            let test = self.test_link(&trap.test)?;
+            writeln!(out, "| {} | {} | {} | {test} |", trap.id, cell(&trap.says), trap.chapter)?;
+        }
+        Ok(out)
+    }
+
+    fn claim_list(&self) -> Result<String> {
+        let mut out =
+            String::from("| the promise | the fault | chapter | the test |\n|---|---|---|---|\n");
+        for claim in &self.claims {
+            let test = self.test_link(&claim.test)?;
+            writeln!(
+                out,
+                "| {} | {} | {} | {test} |",
+                cell(&claim.says),
+                cell(&claim.fault),
+                claim.chapter
+            )?;
+        }
+        Ok(out)
+    }
+}
+
+fn note(item: &Item) -> String {
+    item.note.as_ref().map_or(String::new(), |note| format!("<br>{}", cell(note)))
+}
+
+/// A `|` would end the cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Replaces what stands between `open` and `close`, brackets included, wherever `with` knows an answer.
+fn replace(
+    text: &str,
+    open: &str,
+    close: &str,
+    with: impl Fn(&str) -> Result<Option<String>>,
+) -> Result<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(open) {
+        out.push_str(&rest[..at]);
+        let inside = &rest[at + open.len()..];
+        let Some(end) = inside.find(close) else { bail!("{open} without {close}") };
+        match with(&inside[..end])? {
+            Some(text) => out.push_str(&text),
+            None => out.push_str(&rest[at..at + open.len() + end + close.len()]),
+        }
+        rest = &inside[end + close.len()..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+impl Preprocessor for Directives {
+    fn name(&self) -> &str {
+        "directives"
+    }
+
+    fn run(&self, _ctx: &PreprocessorContext, mut book: Book) -> Result<Book> {
+        let mut failure = None;
+        book.for_each_mut(|item| {
+            let BookItem::Chapter(chapter) = item else { return };
+            match self.page(&chapter.content) {
+                Ok(text) => chapter.content = text,
+                Err(error) => {
+                    let page = chapter
+                        .path
+                        .as_ref()
+                        .map_or_else(|| chapter.name.clone(), |p| p.display().to_string());
+                    failure.get_or_insert(anyhow!("src/{page}: {error:#}"));
+                }
+            }
+        });
+        failure.map_or(Ok(book), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known directives are replaced; others stay, for mdBook or for the check of what is left over.
+    #[test]
+    fn replaces_what_it_knows() {
+        let upper = |inside: &str| Ok((inside == "a").then(|| "A".to_owned()));
+        let replaced = replace("x {{#a}} {{#b}} y", "{{#", "}}", upper);
+        assert_eq!(replaced.ok().as_deref(), Some("x A {{#b}} y"));
+        assert!(replace("{{#a", "{{#", "}}", upper).is_err());
+    }
+}

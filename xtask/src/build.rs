@@ -1,0 +1,121 @@
+//! Building Workers, and what they weigh.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ledger::{chapters_named, root};
+
+use crate::run::{npx, run};
+use crate::setup;
+
+/// `cargo xtask build`
+pub fn build(names: &[String]) -> Result<()> {
+    let chapters = chapters_named(names)?;
+    setup::setup(false)?;
+    println!(
+        "{:8}{:>9}{:>24}{:>24}{:>24}",
+        "", "seconds", "Wasm (gzip) bytes", "JavaScript (gzip) bytes", "together (gzip) bytes"
+    );
+    for chapter in chapters {
+        let begin = Instant::now();
+        worker(&chapter.dir, "--release")?;
+        Sizes::of(&chapter.dir)?.print(&chapter.name, begin.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Builds the Worker in `dir` with worker-build.
+pub fn worker(dir: &Path, mode: &str) -> Result<()> {
+    worker_with(dir, mode, &[])
+}
+
+fn worker_with(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<()> {
+    run(npx(dir).args(["worker-build", mode]).envs(envs.iter().copied())).map(drop)
+}
+
+/// What a built Worker weighs, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    wasm: (usize, usize),
+    js: (usize, usize),
+}
+
+impl Sizes {
+    /// Weighs `build/` of the Worker in `dir`.
+    pub fn of(dir: &Path) -> Result<Self> {
+        let weigh = |file: &str| -> Result<(usize, usize)> {
+            let path = dir.join("build").join(file);
+            let bytes =
+                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+            gzip.write_all(&bytes)?;
+            Ok((bytes.len(), gzip.finish()?.len()))
+        };
+        Ok(Self { wasm: weigh("index_bg.wasm")?, js: weigh("index.js")? })
+    }
+
+    /// Wasm and JavaScript together, compressed.
+    pub fn gzip(&self) -> usize {
+        self.wasm.1 + self.js.1
+    }
+
+    fn print(&self, name: &str, seconds: f64) {
+        let pair = |(raw, gzip): (usize, usize)| format!("{raw} ({gzip})");
+        let both = (self.wasm.0 + self.js.0, self.gzip());
+        println!(
+            "{name:8}{seconds:>9.1}{:>24}{:>24}{:>24}",
+            pair(self.wasm),
+            pair(self.js),
+            pair(both)
+        );
+    }
+}
+
+/// The settings of a release build, switched off one at a time.
+const VARIANTS: [(&str, &[(&str, &str)]); 5] = [
+    ("as it is in the book", &[]),
+    ("without opt-level = \"s\"", &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")]),
+    ("without lto", &[("CARGO_PROFILE_RELEASE_LTO", "false")]),
+    ("without codegen-units = 1", &[("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]),
+    ("without strip", &[("CARGO_PROFILE_RELEASE_STRIP", "none")]),
+];
+
+/// `cargo xtask measure`
+pub fn measure(name: &str) -> Result<()> {
+    let chapters = chapters_named(&[name.to_owned()])?;
+    let chapter = chapters.first().context("no such chapter")?;
+    setup::setup(false)?;
+    println!("{:28}{:>12}{:>12}{:>18}", "", "gzip bytes", "change", "seconds from edit");
+    let mut whole = None;
+    for (name, envs) in VARIANTS {
+        let target = root().join("target/measure");
+        let target = target.to_string_lossy();
+        let envs: Vec<(&str, &str)> =
+            envs.iter().copied().chain([("CARGO_TARGET_DIR", target.as_ref())]).collect();
+        worker_with(&chapter.dir, "--release", &envs)?;
+        let gzip = Sizes::of(&chapter.dir)?.gzip();
+        let whole = *whole.get_or_insert(gzip);
+        let change = i64::try_from(gzip)? - i64::try_from(whole)?;
+        let seconds = rebuild(&chapter.dir, "--release", &envs)?;
+        println!("{name:28}{gzip:>12}{change:>+12}{seconds:>18.1}");
+    }
+    worker(&chapter.dir, "--dev")?;
+    let seconds = rebuild(&chapter.dir, "--dev", &[])?;
+    println!("{:28}{:>12}{:>12}{seconds:>18.1}", "worker-build --dev", "", "");
+    worker(&chapter.dir, "--release")
+}
+
+/// How long a build takes after the source was touched, in seconds.
+fn rebuild(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<f64> {
+    let source = dir.join("src/lib.rs");
+    let file = fs::File::options().append(true).open(&source)?;
+    file.set_modified(std::time::SystemTime::now())?;
+    let begin = Instant::now();
+    worker_with(dir, mode, envs)?;
+    Ok(begin.elapsed().as_secs_f64())
+}

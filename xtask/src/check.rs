@@ -1,0 +1,293 @@
+//! The truth gates: fast, and without the runtime.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use ledger::{chapters, file_name, obligations, proofs, read, root};
+
+use crate::fences::{self, fences, pages, place};
+use crate::run::{capture, cargo, npx, program};
+use crate::setup;
+use crate::tally::Tally;
+
+/// `cargo xtask check`
+pub fn check() -> Result<()> {
+    setup::setup(true)?;
+    let mut tally = Tally::default();
+    gates(&mut tally);
+    tally.finish()
+}
+
+/// Runs every gate; each is one check.
+pub fn gates(tally: &mut Tally) {
+    tally.note(
+        "fences",
+        fences::check_fences().map(|count| println!("{count} Rust fences, all accounted for")),
+    );
+    tally.note(
+        "anchors",
+        fences::check_anchors().map(|count| println!("{count} anchors, all whole and used")),
+    );
+    tally.note("versions", typed_versions());
+    tally.note(
+        "proofs",
+        check_proofs()
+            .map(|count| println!("{count} items, traps and claims have a test that names them")),
+    );
+    tally.note("citations", citations());
+    tally.note("chapters", alike());
+    tally.note("the book prints", setup::print_book());
+    tally.note("links and fragments", links());
+    tally.note("spelling", spelling());
+    tally.note("formatting", formatting());
+}
+
+/// No page types a version: they come from the lock files.
+fn typed_versions() -> Result<()> {
+    for page in pages()? {
+        for (at, line) in read(&page)?.lines().enumerate() {
+            if let Some(version) = typed_version(line) {
+                bail!(
+                    "{}:{}: {version:?} is a version; write {{{{#version <name>}}}}, or [..] in a console block",
+                    place(&page),
+                    at + 1
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The programs whose bare numbers are versions too.
+const PROGRAMS: [&str; 12] = [
+    "rust",
+    "rustc",
+    "worker",
+    "worker-build",
+    "workerd",
+    "wrangler",
+    "wasm-bindgen",
+    "node",
+    "node.js",
+    "npm",
+    "mdbook",
+    "vitest",
+];
+
+fn typed_version(line: &str) -> Option<&str> {
+    let line =
+        line.split("](http").next().filter(|_| !line.contains("{{#include")).unwrap_or_default();
+    let words: Vec<&str> =
+        line.split(|c: char| c.is_whitespace() || "`,;()[]\"'".contains(c)).collect();
+    let numbers = |word: &str| -> Option<usize> {
+        let parts: Vec<&str> = word
+            .trim_start_matches(['v', '^', '=', '~'])
+            .trim_end_matches('.')
+            .split('.')
+            .collect();
+        parts
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+            .then_some(parts.len())
+    };
+    let date = |word: &str| {
+        let parts: Vec<&str> = word.trim_end_matches('.').split('-').collect();
+        matches!(parts.as_slice(), [y, m, d] if y.starts_with("20") && y.len() == 4 && m.len() == 2 && d.len() == 2)
+    };
+    for (at, word) in words.iter().enumerate() {
+        let bare = word.rsplit_once('@').map_or(*word, |(_, version)| version);
+        let dots = numbers(bare);
+        let after_program = at > 0 && PROGRAMS.contains(&words[at - 1].to_lowercase().as_str());
+        if dots == Some(3) || date(bare) || (dots.is_some() && (after_program || bare != *word)) {
+            return Some(word);
+        }
+    }
+    None
+}
+
+/// Everything that must have a test has one that names it, and tests name nothing that is not there.
+fn check_proofs() -> Result<usize> {
+    let proofs = proofs()?;
+    let obligations = obligations()?;
+    let mut ids = BTreeSet::new();
+    for (id, test) in &obligations {
+        ensure!(ids.insert(id.as_str()), "data/*.toml: {id} stands there twice");
+        let Some(proof) = proofs.iter().find(|proof| proof.name() == *test) else {
+            bail!("data/*.toml: {id} should be proved by {test}, which is not there");
+        };
+        if !proof.proves.contains(id) {
+            bail!("{}:{}: the test does not say `proves: {id}`", proof.file, proof.line);
+        }
+    }
+    for proof in &proofs {
+        if let Some(id) = proof.proves.iter().find(|id| !ids.contains(id.as_str())) {
+            bail!(
+                "{}:{}: the test proves {id:?}, for which data/*.toml names no test",
+                proof.file,
+                proof.line
+            );
+        }
+    }
+    Ok(obligations.len())
+}
+
+/// A chapter's traps and claims are told on its page; a page that speaks of surviving says where that is tested.
+fn citations() -> Result<()> {
+    let traps = ledger::traps()?
+        .into_iter()
+        .map(|trap| (trap.chapter, format!("{{{{#trap {}}}}}", trap.id)));
+    let claims = ledger::claims()?
+        .into_iter()
+        .map(|claim| (claim.chapter, format!("{{{{#claim {}}}}}", claim.id)));
+    let chapters = chapters()?;
+    for (name, directive) in traps.chain(claims) {
+        let chapter = chapters.iter().find(|chapter| chapter.name == name);
+        let chapter =
+            chapter.with_context(|| format!("data/*.toml: there is no chapter {name:?}"))?;
+        ensure!(
+            read(&chapter.page)?.contains(&directive),
+            "{}: the page does not cite {directive}",
+            place(&chapter.page)
+        );
+    }
+    for page in pages()? {
+        for paragraph in read(&page)?.split("\n\n") {
+            let speaks = ["survive", "outlive"].iter().any(|word| paragraph.contains(word));
+            if speaks && !paragraph.contains("{{#claim") && !paragraph.contains("<!-- no claim:") {
+                let begin: String = paragraph.trim().chars().take(60).collect();
+                bail!("{}: {begin:?} speaks of surviving without a {{{{#claim}}}}", place(&page));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What every chapter's folder has.
+const FILES: [&str; 7] = [
+    "Cargo.toml",
+    "README.md",
+    ".cargo/config.toml",
+    "wrangler.toml",
+    "src/lib.rs",
+    "src/rules.rs",
+    "src/web.rs",
+];
+/// What is the same in every chapter, word for word: chapters stand alone, so each has its own copy.
+const SHARED: [&str; 2] = [".cargo/config.toml", "src/web.rs"];
+
+/// All chapters look alike, and are where a reader looks for them.
+fn alike() -> Result<()> {
+    let chapters = chapters()?;
+    let first = chapters.first().context("there is no chapter")?;
+    let summary = read(&root().join("src/SUMMARY.md"))?;
+    let front = read(&root().join("wrangler/wrangler.toml"))?;
+    let head = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.starts_with("compat")).map(str::to_owned).collect()
+    };
+    let expected = head(&read(&first.dir.join("wrangler.toml"))?);
+    ensure!(
+        head(&front) == expected,
+        "wrangler/wrangler.toml: not the compatibility settings of the chapters"
+    );
+    for chapter in &chapters {
+        let name = &chapter.name;
+        for file in FILES {
+            ensure!(chapter.dir.join(file).exists(), "chapters-code/{name} has no {file}");
+        }
+        for file in SHARED {
+            let same = read(&chapter.dir.join(file))? == read(&first.dir.join(file))?;
+            ensure!(same, "chapters-code/{name}/{file} differs from the one of {}", first.name);
+        }
+        let wrangler = read(&chapter.dir.join("wrangler.toml"))?;
+        ensure!(
+            head(&wrangler) == expected,
+            "chapters-code/{name}/wrangler.toml: not the compatibility settings of the others"
+        );
+        let lib = read(&chapter.dir.join("src/lib.rs"))?;
+        let lint = "#![deny(clippy::await_holding_refcell_ref)]";
+        ensure!(lib.contains(lint), "chapters-code/{name}/src/lib.rs: {lint} is missing");
+        ensure!(
+            summary.contains(file_name(&chapter.page)),
+            "src/SUMMARY.md does not list {}",
+            file_name(&chapter.page)
+        );
+        let service = format!("service = \"{name}\"");
+        ensure!(front.contains(&service), "wrangler/wrangler.toml: no line with {service}");
+        let tells = fences(&chapter.page)?.iter().any(|fence| {
+            fence
+                .body
+                .iter()
+                .any(|line| line.contains(&format!("cd chapters-code/{name} && npx wrangler dev")))
+        });
+        ensure!(tells, "{}: the page does not say how to run its crate", place(&chapter.page));
+    }
+    Ok(())
+}
+
+/// linkinator looks at every link and fragment of the printed book; links to other sites are left alone.
+fn links() -> Result<()> {
+    let mut linkinator = npx(&root());
+    linkinator.args(["linkinator", "target/book", "--recurse", "--check-fragments"]);
+    linkinator.args(["--format", "json", "--skip", "^https://", "--skip", "localhost:8787"]);
+    let output = linkinator.output().context("cannot start linkinator")?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("linkinator says {:?}", String::from_utf8_lossy(&output.stderr))
+    })?;
+    let links = report.get("links").and_then(|links| links.as_array());
+    let links = links.context("linkinator reports no links")?;
+    let word = |link: &serde_json::Value, key: &str| {
+        link.get(key).and_then(|value| value.as_str()).unwrap_or("?").to_owned()
+    };
+    for link in links.iter().filter(|link| word(link, "state") == "BROKEN") {
+        bail!("{} links to {}, which is not there", word(link, "parent"), word(link, "url"));
+    }
+    for page in pages()?.iter().filter(|page| file_name(page) != "SUMMARY.md") {
+        let name = file_name(page).replace(".md", ".html");
+        let seen = links.iter().any(|link| word(link, "url").ends_with(&name));
+        ensure!(seen || name == "404.html", "{}: no link leads to this page", place(page));
+    }
+    Ok(())
+}
+
+fn spelling() -> Result<()> {
+    let mut typos = program(&setup::bin("typos").to_string_lossy());
+    let (status, text) = capture(typos.args(["--format", "brief"]))?;
+    ensure!(status.success(), "{}", text.trim());
+    Ok(())
+}
+
+fn formatting() -> Result<()> {
+    let (status, text) = capture(cargo().args(["fmt", "--all", "--check", "--", "-l"]))?;
+    ensure!(status.success(), "run `cargo fmt --all`:\n{}", text.trim());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Versions and dates are found; addresses, counts and links are not taken for them.
+    #[test]
+    fn finds_typed_versions() {
+        for bad in [
+            "worker 0.8.7 is",
+            "Node 22",
+            "use `worker-build@0.8.7`",
+            "since 2026-08-01.",
+            "Rust 1.95",
+            "(v1.2.3)",
+        ] {
+            assert!(typed_version(bad).is_some(), "{bad}");
+        }
+        for good in [
+            "127.0.0.1",
+            "takes 1.5 seconds",
+            "2 cores",
+            "worker {{#version worker}}",
+            "[a](https://x/1.2.3)",
+            "wrangler [..]",
+        ] {
+            assert_eq!(typed_version(good), None, "{good}");
+        }
+    }
+}

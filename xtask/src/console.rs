@@ -1,0 +1,314 @@
+//! Console blocks: what a page tells its reader to type is typed here, and what comes back is compared.
+//!
+//! The blocks of a page are one run, from top to bottom, on empty state. `$ ` begins a command. `[..]` stands for
+//! any part of a line, `...` alone in a line for any lines, as in trycmd. In a block that says `varies` any number
+//! or long id may stand for any other, so that the page can show real ones. `npx wrangler dev` starts the chapter,
+//! or starts it again on the state that is there; every other command runs while it serves.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ledger::{Chapter, chapters_named, read, root};
+use outside::Dev;
+use snapbox::{Assert, IntoData};
+use tempfile::TempDir;
+
+use crate::fences::{Fence, fences, place};
+use crate::run::program;
+use crate::setup;
+use crate::tally::Tally;
+
+/// How long one command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+
+/// A command of a block, and what should come back.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    /// The line of the command, counted from 1.
+    line: usize,
+    command: String,
+    /// How many lines the command itself takes.
+    length: usize,
+    expected: Vec<String>,
+}
+
+/// What came of the console blocks of some pages.
+#[derive(Debug, Default)]
+pub struct Summary {
+    pub ran: usize,
+    /// Place and reason of each block that could not run.
+    pub not_run: Vec<(String, String)>,
+}
+
+/// `cargo xtask record`
+pub fn record(names: &[String]) -> Result<()> {
+    let chapters = chapters_named(names)?;
+    setup::setup(false)?;
+    for chapter in chapters {
+        let mut changes = Vec::new();
+        run_page(&chapter, &mut |_, step, actual, matches| {
+            if !matches {
+                changes.push((step.line + step.length - 1, step.expected.len(), actual.to_owned()));
+            }
+            Ok(())
+        })?;
+        let mut lines: Vec<String> = read(&chapter.page)?.lines().map(str::to_owned).collect();
+        for (at, length, actual) in changes.iter().rev() {
+            lines.splice(*at..at + length, actual.lines().map(str::to_owned));
+        }
+        fs::write(&chapter.page, lines.join("\n") + "\n")?;
+        println!("{}: {} outputs re-recorded", place(&chapter.page), changes.len());
+    }
+    Ok(())
+}
+
+/// Runs the blocks of these chapters; every command is one check.
+pub fn compare(chapters: &[Chapter], tally: &mut Tally) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for chapter in chapters {
+        let page = run_page(chapter, &mut |here, step, actual, matches| {
+            let outcome =
+                if matches { Ok(()) } else { Err(difference(&step.expected.join("\n"), actual)) };
+            tally.note(&format!("{here}: `{}`", step.command), outcome);
+            Ok(())
+        })?;
+        summary.ran += page.ran;
+        summary.not_run.extend(page.not_run);
+    }
+    Ok(summary)
+}
+
+type See<'a> = dyn FnMut(&str, &Step, &str, bool) -> Result<()> + 'a;
+
+fn run_page(chapter: &Chapter, see: &mut See<'_>) -> Result<Summary> {
+    let mut summary = Summary::default();
+    let mut dev = Dev::prepare(&chapter.dir, &[])?;
+    let mut shell = Shell::start()?;
+    for fence in fences(&chapter.page)?.iter().filter(|fence| fence.language() == "console") {
+        if let Some(reason) = fence.reason("norun").filter(|_| fence.says("norun")) {
+            summary
+                .not_run
+                .push((format!("{}:{}", place(&chapter.page), fence.line), reason.to_owned()));
+            continue;
+        }
+        summary.ran += 1;
+        for step in steps(fence)? {
+            let here = format!("{}:{}", place(&chapter.page), step.line);
+            let actual = type_in(&step.command, &mut shell, &mut dev);
+            let actual = actual.with_context(|| format!("{here}: `{}`", step.command))?;
+            let expected = step.expected.join("\n");
+            let matches = match fence.says("varies") {
+                true => fits(&without_numbers(&expected), &without_numbers(&actual)),
+                false => fits(&expected, &actual),
+            };
+            see(&here, &step, &actual, matches)?;
+        }
+    }
+    Ok(summary)
+}
+
+fn steps(fence: &Fence) -> Result<Vec<Step>> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut continued = false;
+    for (at, line) in fence.body.iter().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            let expected = Vec::new();
+            steps.push(Step {
+                line: fence.line + 1 + at,
+                command: command.to_owned(),
+                length: 1,
+                expected,
+            });
+        } else {
+            let step = steps.last_mut();
+            let step = step.with_context(|| {
+                format!("line {}: a console block begins with `$ `", fence.line + 1)
+            })?;
+            if continued {
+                step.command =
+                    format!("{}{}", step.command.trim_end_matches('\\'), line.trim_start());
+                step.length += 1;
+            } else {
+                step.expected.push(line.clone());
+            }
+        }
+        continued = steps
+            .last()
+            .is_some_and(|step| step.expected.is_empty() && step.command.ends_with('\\'));
+    }
+    Ok(steps)
+}
+
+/// Types one command and returns what comes back.
+fn type_in(command: &str, shell: &mut Shell, dev: &mut Dev) -> Result<String> {
+    let output = match command.strip_suffix("npx wrangler dev") {
+        Some(before) => {
+            shell.run(before.trim_end().trim_end_matches("&&"))?;
+            dev.up()?;
+            dev.log()
+        }
+        None => shell.run(&to_server(command, dev))?,
+    };
+    Ok(from_server(&output, dev).trim_end().to_owned())
+}
+
+/// One shell for all commands of a page, as a reader has it: it keeps its folder and its variables.
+struct Shell {
+    child: Child,
+    stdin: ChildStdin,
+    folder: TempDir,
+    /// How much of the output has been read.
+    read: usize,
+    count: usize,
+}
+
+impl Shell {
+    fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // In a terminal curl shows no progress; here it would, since its output goes to a file.
+        fs::write(folder.path().join(".curlrc"), "silent\nshow-error\nmax-time = 20\n")?;
+        let output = File::create(folder.path().join("output"))?;
+        let mut child = program("bash")
+            .args(["--noprofile", "--norc"])
+            .env("CURL_HOME", folder.path())
+            .env("NO_COLOR", "1")
+            .env("CARGO_TERM_COLOR", "never")
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .context("cannot start bash")?;
+        let stdin = child.stdin.take().context("bash has no input")?;
+        Ok(Self { child, stdin, folder, read: 0, count: 0 })
+    }
+
+    fn run(&mut self, command: &str) -> Result<String> {
+        self.count += 1;
+        let mark = format!("--end of command {}--", self.count);
+        // The braces keep a command from reading the next ones as its input.
+        writeln!(self.stdin, "{{ {command}\n}} </dev/null\nprintf '\\n%s\\n' '{mark}'")?;
+        let begin = Instant::now();
+        loop {
+            let output = fs::read(self.folder.path().join("output"))?;
+            let output = String::from_utf8_lossy(&output[self.read..]).into_owned();
+            if let Some((text, _)) = output.split_once(&format!("\n{mark}\n")) {
+                self.read += output.len();
+                return Ok(text.to_owned());
+            }
+            ensure!(self.child.try_wait()?.is_none(), "the shell has ended:\n{output}");
+            ensure!(
+                begin.elapsed() < COMMAND_LIMIT,
+                "it did not end within {} s",
+                COMMAND_LIMIT.as_secs()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        outside::kill_group(&mut self.child);
+    }
+}
+
+/// Readers have their server at 8787. Ours has a port of its own, so that runs do not meet.
+fn to_server(text: &str, dev: &Dev) -> String {
+    text.replace("localhost:8787", &format!("localhost:{}", dev.port()))
+}
+
+fn from_server(text: &str, dev: &Dev) -> String {
+    let text =
+        text.replace(&format!("localhost:{}", dev.port()), "localhost:8787").replace('\r', "");
+    text.replace(&root().display().to_string(), ".")
+}
+
+/// Numbers and long hexadecimal ids become `#`, and the spaces that line numbers up become one.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut word = String::new();
+        for c in line.chars().chain([' ']) {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                word.push(c);
+                continue;
+            }
+            let number = word.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+                && word.bytes().any(|b| b.is_ascii_digit());
+            let id = word.len() >= 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
+            out.push_str(if number || id { "#" } else { &word });
+            word.clear();
+            if !(c == ' ' && out.ends_with(' ')) {
+                out.push(c);
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn fits(expected: &str, actual: &str) -> bool {
+    matcher().try_eq(None, normal(actual).into_data(), normal(expected).into_data()).is_ok()
+}
+
+fn difference(expected: &str, actual: &str) -> anyhow::Error {
+    match matcher().try_eq(None, normal(actual).into_data(), normal(expected).into_data()) {
+        Ok(()) => anyhow::anyhow!("no difference"),
+        Err(error) => anyhow::anyhow!("the output is not what the page says\n{error}"),
+    }
+}
+
+fn matcher() -> Assert {
+    Assert::new().normalize_paths(false)
+}
+
+fn normal(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fence(body: &str) -> Fence {
+        let body = body.lines().map(str::to_owned).collect();
+        Fence { line: 10, info: "console".into(), body, reason: None }
+    }
+
+    /// Commands may go on over lines; what follows is their output.
+    #[test]
+    fn reads_commands_and_outputs() {
+        let steps =
+            steps(&fence("$ curl -X POST \\\n    localhost:8787\n1\n\n$ true")).unwrap_or_default();
+        let seen: Vec<_> = steps
+            .iter()
+            .map(|s| (s.line, s.command.as_str(), s.length, s.expected.len()))
+            .collect();
+        assert_eq!(seen, [(11, "curl -X POST localhost:8787", 2, 2), (15, "true", 1, 0)]);
+        assert!(super::steps(&fence("no command")).is_err());
+    }
+
+    /// The usual wildcards, and nothing else, may differ.
+    #[test]
+    fn compares_with_wildcards() {
+        assert!(fits("a [..] c\n...\nend", "a b c\nx\ny\nend\n"));
+        assert!(fits("", ""));
+        assert!(!fits("1", "2"));
+        assert!(!fits("", "surprise"));
+    }
+
+    /// Where numbers and ids vary, everything else must still be the same.
+    #[test]
+    fn numbers_may_vary() {
+        let same = |a, b| fits(&without_numbers(a), &without_numbers(b));
+        assert!(same("ch01  1.5  470 (80)", "ch01 12.5 47011   (9)"));
+        assert!(same("{\"id\":\"0123456789abcdef0123\"}", "{\"id\":\"fedcba9876543210fedc\"}"));
+        assert!(!same("ch01 1", "ch02 1"));
+        assert!(!same("1 failed", "1 passed"));
+    }
+}

@@ -1,0 +1,78 @@
+//! The task runner of the book. `cargo xtask help` lists the tasks.
+
+mod build;
+mod check;
+mod console;
+mod fences;
+mod run;
+mod serve;
+mod setup;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The task runner of the book.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Serve the book at http://localhost:8787/ with the chapters running behind it.
+    Serve {
+        /// Only these chapters run (all, if there are none).
+        chapters: Vec<String>,
+        /// The port to listen on.
+        #[arg(long, default_value_t = 8787)]
+        port: u16,
+    },
+    /// Run everything that CI runs.
+    Test {
+        /// Only what concerns these chapters (all, if there are none).
+        chapters: Vec<String>,
+    },
+    /// Run the truth gates alone: fast, and without the runtime.
+    Check,
+    /// Run the console blocks of the pages and write down what came back.
+    Record {
+        /// Only the pages of these chapters (all, if there are none).
+        chapters: Vec<String>,
+    },
+    /// Build the Workers as for a deployment and print their sizes.
+    Build {
+        /// Only these chapters (all, if there are none).
+        chapters: Vec<String>,
+    },
+    /// Compare what each setting of the build brings, in bytes and seconds.
+    Measure {
+        /// The chapter to build again and again.
+        chapter: String,
+    },
+    /// Set up what the other tasks need, and nothing else.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Serve { chapters, port } => serve::serve(&chapters, port),
+        Task::Test { chapters } => test::test(&chapters),
+        Task::Check => check::check(),
+        Task::Record { chapters } => console::record(&chapters),
+        Task::Build { chapters } => build::build(&chapters),
+        Task::Measure { chapter } => build::measure(&chapter),
+        Task::Setup => setup::setup(true),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

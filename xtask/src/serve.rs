@@ -1,0 +1,205 @@
+//! The book and its chapters, running.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use ledger::{Chapter, chapters_named, file_name, read, root};
+use notify::{EventKind, RecursiveMode, Watcher};
+
+use crate::build::worker;
+use crate::fences::place;
+use crate::run::npx;
+use crate::setup;
+
+/// Editors write a file in several steps; wait until they are done.
+const SETTLE: Duration = Duration::from_millis(80);
+
+/// What happens while the book is served.
+enum Event {
+    Changed(Vec<PathBuf>),
+    Stop,
+}
+
+/// `cargo xtask serve`
+pub fn serve(names: &[String], port: u16) -> Result<()> {
+    let begin = Instant::now();
+    let chapters = chapters_named(names)?;
+    if TcpListener::bind(("127.0.0.1", port)).is_err() {
+        bail!("port {port} is taken: end what listens there, or add `--port {}`", port + 1);
+    }
+    setup::setup(false)?;
+    setup::print_book()?;
+    let front = root().join("wrangler");
+    for dir in chapters.iter().map(|chapter| &chapter.dir).chain([&front]) {
+        worker(dir, "--dev")?;
+    }
+
+    let (send, events) = channel();
+    let stop = send.clone();
+    ctrlc::set_handler(move || drop(stop.send(Event::Stop)))?;
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event
+            && matches!(
+                event.kind,
+                EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)
+            )
+        {
+            // The receiver is gone only when the program ends.
+            let _ = send.send(Event::Changed(event.paths));
+        }
+    })?;
+    for folder in ["src", "theme", "data", "book.toml", "chapters-code", "wrangler/src"] {
+        watcher.watch(&root().join(folder), RecursiveMode::Recursive)?;
+    }
+
+    let mut server = Server::start(&chapters, port)?;
+    println!(
+        "\nThe book is at http://localhost:{port}/ after {:.0} s. Ctrl-C ends it.",
+        begin.elapsed().as_secs_f64()
+    );
+    for chapter in &chapters {
+        println!("  http://localhost:{port}/live/{}/", chapter.name);
+    }
+    watch(&events, &chapters, &mut server)
+}
+
+/// Rebuilds what changes, until Ctrl-C or the end of the server.
+fn watch(events: &Receiver<Event>, chapters: &[Chapter], server: &mut Server) -> Result<()> {
+    loop {
+        let mut paths = match events.recv_timeout(Duration::from_millis(500)) {
+            Ok(Event::Changed(paths)) => paths,
+            Ok(Event::Stop) => {
+                println!("\nending");
+                return Ok(());
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("the file watcher has ended"),
+            Err(RecvTimeoutError::Timeout) => {
+                server.check()?;
+                continue;
+            }
+        };
+        while let Ok(event) = events.recv_timeout(SETTLE) {
+            match event {
+                Event::Changed(more) => paths.extend(more),
+                Event::Stop => return Ok(()),
+            }
+        }
+        rebuild(&paths, chapters);
+    }
+}
+
+/// A mistake in a page or a crate is told, and the last good state goes on being served.
+fn rebuild(paths: &[PathBuf], chapters: &[Chapter]) {
+    let ours = |path: &&PathBuf| {
+        !path.components().any(|part| {
+            ["build", "target", ".wrangler", "node_modules"]
+                .iter()
+                .any(|name| part.as_os_str() == *name)
+        })
+    };
+    let paths: Vec<&PathBuf> = paths.iter().filter(ours).collect();
+    if paths.is_empty() {
+        return;
+    }
+    let front = root().join("wrangler");
+    let mut dirs: BTreeSet<&Path> = BTreeSet::new();
+    for dir in chapters.iter().map(|chapter| chapter.dir.as_path()).chain([front.as_path()]) {
+        let source = |path: &&PathBuf| {
+            path.starts_with(dir.join("src"))
+                || path.ends_with("Cargo.toml") && path.starts_with(dir)
+        };
+        if paths.iter().any(|path| source(path)) {
+            dirs.insert(dir);
+        }
+    }
+    for dir in dirs {
+        let begin = Instant::now();
+        match worker(dir, "--dev") {
+            Ok(()) => println!("rebuilt {} in {:.1} s", place(dir), begin.elapsed().as_secs_f64()),
+            Err(error) => eprintln!("{error:#}"),
+        }
+    }
+    let begin = Instant::now();
+    match setup::print_book() {
+        Ok(()) => println!("printed the book in {:.1} s", begin.elapsed().as_secs_f64()),
+        Err(error) => eprintln!("{error:#}"),
+    }
+}
+
+/// One `wrangler dev` for the front Worker and all chapters.
+struct Server {
+    child: Child,
+}
+
+impl Server {
+    fn start(chapters: &[Chapter], port: u16) -> Result<Self> {
+        let folder = root().join("target/serve");
+        fs::create_dir_all(&folder)?;
+        let mut configs = vec![config(&root().join("wrangler"), &folder, chapters)?];
+        for chapter in chapters {
+            configs.push(config(&chapter.dir, &folder, chapters)?);
+        }
+        let mut wrangler = npx(&root());
+        wrangler.args([
+            "wrangler",
+            "dev",
+            "--port",
+            &port.to_string(),
+            "--persist-to",
+            ".wrangler/state",
+        ]);
+        wrangler.args(["--show-interactive-dev-session=false", "--log-level", "warn"]);
+        wrangler.args(configs.iter().flat_map(|config| [Path::new("--config"), config.as_path()]));
+        let child =
+            wrangler.stdin(Stdio::null()).process_group(0).spawn().context("cannot start npx")?;
+        let mut server = Self { child };
+        let begin = Instant::now();
+        while outside::send("GET", &format!("http://localhost:{port}/"), b"").is_err() {
+            server.check()?;
+            ensure!(begin.elapsed() < Duration::from_secs(60), "the server does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+
+    fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("wrangler dev has ended ({status})");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        outside::stop_group(&mut self.child);
+    }
+}
+
+/// A copy of a Worker's configuration for one process that runs them all: the Worker is built already, paths are
+/// absolute, and the front door knows the chapters that run.
+fn config(dir: &Path, folder: &Path, chapters: &[Chapter]) -> Result<PathBuf> {
+    let mut config: toml::Table = toml::from_str(&read(&dir.join("wrangler.toml"))?)?;
+    config.remove("build");
+    config.insert("main".into(), dir.join("build/index.js").display().to_string().into());
+    if let Some(assets) = config.get_mut("assets").and_then(toml::Value::as_table_mut) {
+        assets.insert("directory".into(), root().join("target/book").display().to_string().into());
+    }
+    if let Some(services) = config.get_mut("services").and_then(toml::Value::as_array_mut) {
+        let runs = |service: &toml::Value| {
+            let service = service.get("service").and_then(toml::Value::as_str);
+            chapters.iter().any(|chapter| service == Some(&chapter.name))
+        };
+        services.retain(runs);
+    }
+    let file = folder.join(format!("{}.toml", file_name(dir)));
+    fs::write(&file, toml::to_string(&config)?)?;
+    Ok(file)
+}

@@ -1,0 +1,241 @@
+//! Everything that CI runs.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use ledger::{Chapter, chapters_named, obligations, root};
+
+use crate::build::{Sizes, worker};
+use crate::run::{capture, cargo, echo, npx, run};
+use crate::tally::Tally;
+use crate::{check, console, setup};
+
+/// What ch02's Worker may weigh, in bytes: Wasm and JavaScript, compressed.
+const CH02_GZIP_MAX: usize = 60_000;
+
+/// `cargo xtask test`
+pub fn test(names: &[String]) -> Result<()> {
+    let chapters = chapters_named(names)?;
+    let all = names.is_empty();
+    let mut tally = Tally::default();
+    let mut passed = BTreeSet::new();
+
+    tally.part("set-up", |_| setup::setup(true));
+    tally.part("truth gates", |tally| {
+        check::gates(tally);
+        Ok(())
+    });
+    tally.part("clippy", |_| clippy());
+    tally.part("Workers, as for a deployment", |_| build_all(&chapters, all));
+    tally.part("plain Rust", |tally| plain_rust(&chapters, all, tally, &mut passed));
+    tally.part("in the runtime", |tally| in_the_runtime(&chapters, all, tally, &mut passed));
+    tally.part("from outside", |tally| from_outside(&chapters, all, tally, &mut passed));
+    tally.part("console blocks", |tally| {
+        let summary = console::compare(&chapters, tally)?;
+        println!("{} console blocks ran, {} cannot run here", summary.ran, summary.not_run.len());
+        for (place, reason) in summary.not_run {
+            println!("  {place}: {reason}");
+        }
+        Ok(())
+    });
+    if all {
+        tally.part("what the book claims", |tally| {
+            let obligations = obligations()?;
+            println!("{} items, traps and claims", obligations.len());
+            for (id, test) in obligations {
+                let outcome = if passed.contains(&test) {
+                    Ok(())
+                } else {
+                    Err(anyhow::anyhow!("{test} did not pass"))
+                };
+                tally.note(&id, outcome);
+            }
+            Ok(())
+        });
+    }
+    tally.finish()
+}
+
+fn clippy() -> Result<()> {
+    let lints = ["--", "--deny", "warnings"];
+    let host = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets"];
+    let wasm = [
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--target",
+        "wasm32-unknown-unknown",
+        "--package",
+        "front",
+        "--package",
+        "traps",
+    ];
+    let chapters = ledger::chapters()?;
+    let packages: Vec<&str> =
+        chapters.iter().flat_map(|chapter| ["--package", chapter.name.as_str()]).collect();
+    for arguments in
+        [[host.as_slice(), &lints].concat(), [wasm.as_slice(), &packages, &lints].concat()]
+    {
+        run(cargo().args(arguments))?;
+    }
+    Ok(())
+}
+
+fn build_all(chapters: &[Chapter], all: bool) -> Result<()> {
+    let root = root();
+    let others = [root.join("traps"), root.join("wrangler")];
+    for dir in chapters.iter().map(|chapter| &chapter.dir).chain(others.iter().filter(|_| all)) {
+        worker(dir, "--release")?;
+    }
+    if let Some(chapter) = chapters.iter().find(|chapter| chapter.name == "ch02") {
+        let gzip = Sizes::of(&chapter.dir)?.gzip();
+        println!("ch02 weighs {gzip} bytes, of {CH02_GZIP_MAX}");
+        ensure!(gzip <= CH02_GZIP_MAX, "ch02 has grown too large");
+    }
+    Ok(())
+}
+
+fn plain_rust(
+    chapters: &[Chapter],
+    all: bool,
+    tally: &mut Tally,
+    passed: &mut BTreeSet<String>,
+) -> Result<()> {
+    for chapter in chapters {
+        let names = libtest(cargo().args(["test", "--locked", "--package", &chapter.name]), tally)?;
+        // Unit tests are named by their module: rules::tests::sums is in src/rules.rs.
+        passed.extend(names.iter().filter_map(|name| {
+            let (module, _) = name.split_once("::")?;
+            let (_, test) = name.rsplit_once("::")?;
+            Some(format!("chapters-code/{}/src/{module}.rs#{test}", chapter.name))
+        }));
+    }
+    if all {
+        let packages = [
+            "--package",
+            "front",
+            "--package",
+            "ledger",
+            "--package",
+            "press",
+            "--package",
+            "xtask",
+        ];
+        libtest(cargo().args(["test", "--locked"]).args(packages), tally)?;
+    }
+    Ok(())
+}
+
+fn from_outside(
+    chapters: &[Chapter],
+    all: bool,
+    tally: &mut Tally,
+    passed: &mut BTreeSet<String>,
+) -> Result<()> {
+    let mut files: Vec<&str> = chapters.iter().map(|chapter| chapter.name.as_str()).collect();
+    if all {
+        files.push("book");
+    }
+    for file in files {
+        if !root().join(format!("tools/outside/tests/{file}.rs")).exists() {
+            bail!("tools/outside/tests/{file}.rs is missing: every chapter is tested from outside");
+        }
+        let mut test = cargo();
+        test.args(["test", "--locked", "--package", "outside", "--test", file]);
+        let names = libtest(test.args(["--", "--test-threads=1"]), tally)?;
+        passed.extend(names.iter().map(|name| format!("tools/outside/tests/{file}.rs#{name}")));
+    }
+    Ok(())
+}
+
+/// Runs `cargo test`, counts its tests one by one, and returns the names of those that passed.
+fn libtest(command: &mut std::process::Command, tally: &mut Tally) -> Result<Vec<String>> {
+    echo(command);
+    let (status, text) = capture(command.env("CARGO_TERM_COLOR", "never"))?;
+    let mut names = Vec::new();
+    let mut failed = false;
+    for line in text.lines() {
+        let Some((name, outcome)) =
+            line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... "))
+        else {
+            continue;
+        };
+        match outcome.split(',').next().unwrap_or_default() {
+            "ok" => {
+                tally.passed += 1;
+                names.push(name.to_owned());
+            }
+            "ignored" => {
+                tally.skipped += 1;
+                println!("SKIPPED {name}: {outcome}");
+            }
+            _ => {
+                tally.failed += 1;
+                failed = true;
+                println!("FAILED {name}");
+            }
+        }
+    }
+    println!("{} tests passed", names.len());
+    if failed {
+        println!("{text}");
+    }
+    ensure!(status.success() || failed, "{text}");
+    Ok(names)
+}
+
+fn in_the_runtime(
+    chapters: &[Chapter],
+    all: bool,
+    tally: &mut Tally,
+    passed: &mut BTreeSet<String>,
+) -> Result<()> {
+    let report = root().join("target/vitest.json");
+    let mut vitest = npx(&root());
+    vitest.args([
+        "vitest",
+        "run",
+        "--reporter=default",
+        "--reporter=json",
+        "--outputFile.json=target/vitest.json",
+    ]);
+    for chapter in chapters.iter().filter(|_| !all) {
+        vitest.args(["--project", &chapter.name]);
+    }
+    let _ = std::fs::remove_file(&report);
+    echo(&vitest);
+    let status = vitest.stdin(Stdio::null()).status().context("cannot start Vitest")?;
+    let report: serde_json::Value = serde_json::from_str(&ledger::read(&report)?)?;
+    let list = |value: &serde_json::Value, key: &str| {
+        value.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default()
+    };
+    let word = |value: &serde_json::Value, key: &str| {
+        value.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+    };
+    let mut failed = false;
+    for file in list(&report, "testResults") {
+        let path = word(&file, "name");
+        let path = path.strip_prefix(&format!("{}/", root().display())).unwrap_or(&path);
+        for test in list(&file, "assertionResults") {
+            let name = format!("{path}#{}", word(&test, "title"));
+            match word(&test, "status").as_str() {
+                "passed" => {
+                    tally.passed += 1;
+                    passed.insert(name);
+                }
+                "failed" => {
+                    tally.failed += 1;
+                    failed = true;
+                    println!("FAILED {name}");
+                }
+                _ => {
+                    tally.skipped += 1;
+                    println!("SKIPPED {name}");
+                }
+            }
+        }
+    }
+    ensure!(status.success() || failed, "Vitest failed ({status})");
+    Ok(())
+}

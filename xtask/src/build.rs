@@ -5,37 +5,37 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ledger::{chapters_named, root};
 
-use crate::run::{npx, run};
+use crate::run::{capture, npx, run};
 use crate::setup;
 
 /// `cargo xtask build`
 pub fn build(names: &[String]) -> Result<()> {
     let chapters = chapters_named(names)?;
     setup::setup(false)?;
-    println!(
-        "{:8}{:>9}{:>24}{:>24}{:>24}",
-        "", "seconds", "Wasm (gzip) bytes", "JavaScript (gzip) bytes", "together (gzip) bytes"
-    );
     for chapter in chapters {
         let begin = Instant::now();
         worker(&chapter.dir, "--release")?;
-        Sizes::of(&chapter.dir)?.print(&chapter.name, begin.elapsed().as_secs_f64());
+        println!("{}: built in {:.1} s", chapter.name, begin.elapsed().as_secs_f64());
+        Sizes::of(&chapter.dir)?.print();
     }
     Ok(())
 }
 
 /// Builds the Worker in `dir` with worker-build.
 pub fn worker(dir: &Path, mode: &str) -> Result<()> {
-    worker_with(dir, mode, &[])
+    run(npx(dir).args(["worker-build", mode])).map(drop)
 }
 
-fn worker_with(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<()> {
-    run(npx(dir).args(["worker-build", mode]).envs(envs.iter().copied())).map(drop)
+/// The same without a word, with more environment variables.
+fn quiet_worker(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<()> {
+    let (status, text) = capture(npx(dir).args(["worker-build", mode]).envs(envs.iter().copied()))?;
+    ensure!(status.success(), "worker-build {mode} failed with {envs:?}:\n{text}");
+    Ok(())
 }
 
 /// What a built Worker weighs, in bytes.
@@ -64,15 +64,13 @@ impl Sizes {
         self.wasm.1 + self.js.1
     }
 
-    fn print(&self, name: &str, seconds: f64) {
-        let pair = |(raw, gzip): (usize, usize)| format!("{raw} ({gzip})");
+    fn print(&self) {
         let both = (self.wasm.0 + self.js.0, self.gzip());
-        println!(
-            "{name:8}{seconds:>9.1}{:>24}{:>24}{:>24}",
-            pair(self.wasm),
-            pair(self.js),
-            pair(both)
-        );
+        for (what, (raw, gzip)) in
+            [("Wasm", self.wasm), ("JavaScript", self.js), ("together", both)]
+        {
+            println!("  {what:11}{raw:>8} bytes, {gzip:>6} with gzip");
+        }
     }
 }
 
@@ -90,24 +88,24 @@ pub fn measure(name: &str) -> Result<()> {
     let chapters = chapters_named(&[name.to_owned()])?;
     let chapter = chapters.first().context("no such chapter")?;
     setup::setup(false)?;
-    println!("{:28}{:>12}{:>12}{:>18}", "", "gzip bytes", "change", "seconds from edit");
+    println!("{:28}{:>12}{:>10}{:>10}", "", "gzip bytes", "change", "seconds");
     let mut whole = None;
     for (name, envs) in VARIANTS {
         let target = root().join("target/measure");
         let target = target.to_string_lossy();
         let envs: Vec<(&str, &str)> =
             envs.iter().copied().chain([("CARGO_TARGET_DIR", target.as_ref())]).collect();
-        worker_with(&chapter.dir, "--release", &envs)?;
+        quiet_worker(&chapter.dir, "--release", &envs)?;
         let gzip = Sizes::of(&chapter.dir)?.gzip();
         let whole = *whole.get_or_insert(gzip);
         let change = i64::try_from(gzip)? - i64::try_from(whole)?;
         let seconds = rebuild(&chapter.dir, "--release", &envs)?;
-        println!("{name:28}{gzip:>12}{change:>+12}{seconds:>18.1}");
+        println!("{name:28}{gzip:>12}{change:>+10}{seconds:>10.1}");
     }
-    worker(&chapter.dir, "--dev")?;
+    quiet_worker(&chapter.dir, "--dev", &[])?;
     let seconds = rebuild(&chapter.dir, "--dev", &[])?;
-    println!("{:28}{:>12}{:>12}{seconds:>18.1}", "worker-build --dev", "", "");
-    worker(&chapter.dir, "--release")
+    println!("{:28}{:>12}{:>10}{seconds:>10.1}", "worker-build --dev", "", "");
+    quiet_worker(&chapter.dir, "--release", &[])
 }
 
 /// How long a build takes after the source was touched, in seconds.
@@ -116,6 +114,6 @@ fn rebuild(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<f64> {
     let file = fs::File::options().append(true).open(&source)?;
     file.set_modified(std::time::SystemTime::now())?;
     let begin = Instant::now();
-    worker_with(dir, mode, envs)?;
+    quiet_worker(dir, mode, envs)?;
     Ok(begin.elapsed().as_secs_f64())
 }

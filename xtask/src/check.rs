@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
-use ledger::{chapters, file_name, obligations, proofs, read, root};
+use ledger::{Versions, chapters, file_name, obligations, proofs, read, root};
 
 use crate::fences::{self, fences, pages, place};
 use crate::run::{capture, cargo, npx, program};
@@ -189,6 +189,7 @@ fn alike() -> Result<()> {
         head(&front) == expected,
         "wrangler/wrangler.toml: not the compatibility settings of the chapters"
     );
+    let worker_build = format!("worker-build@{}\n", Versions::read()?.of("worker-build")?);
     for chapter in &chapters {
         let name = &chapter.name;
         for file in FILES {
@@ -202,6 +203,12 @@ fn alike() -> Result<()> {
         ensure!(
             head(&wrangler) == expected,
             "chapters-code/{name}/wrangler.toml: not the compatibility settings of the others"
+        );
+        let installs = wrangler.contains(&worker_build);
+        ensure!(
+            installs,
+            "chapters-code/{name}/wrangler.toml: should install {}",
+            worker_build.trim()
         );
         let lib = read(&chapter.dir.join("src/lib.rs"))?;
         let lint = "#![deny(clippy::await_holding_refcell_ref)]";

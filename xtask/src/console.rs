@@ -147,7 +147,8 @@ fn steps(fence: &Fence) -> Result<Vec<Step>> {
 fn type_in(command: &str, shell: &mut Shell, dev: &mut Dev) -> Result<String> {
     let output = match command.strip_suffix("npx wrangler dev") {
         Some(before) => {
-            shell.run(before.trim_end().trim_end_matches("&&"))?;
+            // The `true` stands for a command where there is none before.
+            shell.run(&format!("{before} true"))?;
             dev.up()?;
             dev.log()
         }

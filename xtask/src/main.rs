@@ -9,6 +9,7 @@ mod serve;
 mod setup;
 mod tally;
 mod test;
+mod vitest;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,11 @@ enum Task {
         /// Only these chapters (all, if there are none).
         chapters: Vec<String>,
     },
+    /// Judge what you made of a page's "What to try next".
+    Exercise {
+        /// The chapter.
+        chapter: String,
+    },
     /// Compare what each setting of the build brings, in bytes and seconds.
     Measure {
         /// The chapter to build again and again.
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         Task::Check => check::check(),
         Task::Record { chapters } => console::record(&chapters),
         Task::Build { chapters } => build::build(&chapters),
+        Task::Exercise { chapter } => vitest::exercise(&chapter),
         Task::Measure { chapter } => build::measure(&chapter),
         Task::Setup => setup::setup(true),
     };

@@ -1,15 +1,14 @@
 //! Everything that CI runs.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use ledger::{Chapter, chapters_named, obligations, root};
 
 use crate::build::{Sizes, worker};
-use crate::run::{capture, cargo, echo, npx, run};
+use crate::run::{capture, cargo, echo, run};
 use crate::tally::Tally;
-use crate::{check, console, setup};
+use crate::{check, console, setup, vitest};
 
 /// What ch02's Worker may weigh, in bytes: Wasm and JavaScript, compressed.
 const CH02_GZIP_MAX: usize = 60_000;
@@ -191,51 +190,26 @@ fn in_the_runtime(
     tally: &mut Tally,
     passed: &mut BTreeSet<String>,
 ) -> Result<()> {
-    let report = root().join("target/vitest.json");
-    let mut vitest = npx(&root());
-    vitest.args([
-        "vitest",
-        "run",
-        "--reporter=default",
-        "--reporter=json",
-        "--outputFile.json=target/vitest.json",
-    ]);
-    for chapter in chapters.iter().filter(|_| !all) {
-        vitest.args(["--project", &chapter.name]);
-    }
-    let _ = std::fs::remove_file(&report);
-    echo(&vitest);
-    let status = vitest.stdin(Stdio::null()).status().context("cannot start Vitest")?;
-    let report: serde_json::Value = serde_json::from_str(&ledger::read(&report)?)?;
-    let list = |value: &serde_json::Value, key: &str| {
-        value.get(key).and_then(|v| v.as_array()).cloned().unwrap_or_default()
+    let projects: Vec<&str> = match all {
+        true => Vec::new(),
+        false => chapters.iter().map(|chapter| chapter.name.as_str()).collect(),
     };
-    let word = |value: &serde_json::Value, key: &str| {
-        value.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
-    };
-    let mut failed = false;
-    for file in list(&report, "testResults") {
-        let path = word(&file, "name");
-        let path = path.strip_prefix(&format!("{}/", root().display())).unwrap_or(&path);
-        for test in list(&file, "assertionResults") {
-            let name = format!("{path}#{}", word(&test, "title"));
-            match word(&test, "status").as_str() {
-                "passed" => {
-                    tally.passed += 1;
-                    passed.insert(name);
-                }
-                "failed" => {
-                    tally.failed += 1;
-                    failed = true;
-                    println!("FAILED {name}");
-                }
-                _ => {
-                    tally.skipped += 1;
-                    println!("SKIPPED {name}");
-                }
+    for outcome in vitest::run(&projects, false)? {
+        let name = format!("{}#{}", outcome.file, outcome.test);
+        match outcome.status.as_str() {
+            "passed" => {
+                tally.passed += 1;
+                passed.insert(name);
+            }
+            "failed" => {
+                tally.failed += 1;
+                println!("FAILED {name}:\n{}", outcome.message);
+            }
+            _ => {
+                tally.skipped += 1;
+                println!("SKIPPED {name}");
             }
         }
     }
-    ensure!(status.success() || failed, "Vitest failed ({status})");
     Ok(())
 }

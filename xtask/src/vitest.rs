@@ -1,0 +1,86 @@
+//! Tests inside the runtime, by Vitest.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use ledger::{chapters_named, read, root};
+use serde_json::Value;
+
+use crate::build::worker;
+use crate::run::{capture, echo, npx};
+use crate::setup;
+
+/// What became of one test.
+pub struct Outcome {
+    /// From the root of the repository.
+    pub file: String,
+    pub test: String,
+    /// `passed`, `failed`, or how Vitest calls a test that did not run.
+    pub status: String,
+    /// Why it failed.
+    pub message: String,
+}
+
+/// `cargo xtask exercise`
+pub fn exercise(name: &str) -> Result<()> {
+    let chapters = chapters_named(&[name.to_owned()])?;
+    setup::setup(false)?;
+    for chapter in chapters {
+        worker(&chapter.dir, "--release")?;
+        for outcome in run(&[&chapter.name], true)? {
+            match outcome.status.as_str() {
+                "passed" => println!("{}: done", outcome.test),
+                _ => println!("{}: not yet", outcome.test),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs the tests of these projects (all, if there are none), or what their pages ask the reader to try.
+pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
+    let file = root().join("target/vitest.json");
+    let _ = fs::remove_file(&file);
+    let mut vitest = npx(&root());
+    vitest.args(["vitest", "run"]).args(projects.iter().flat_map(|name| ["--project", name]));
+    if exercises {
+        vitest.env("EXERCISES", "1");
+    }
+    echo(&vitest);
+    vitest.args(["--reporter=json", "--outputFile.json=target/vitest.json"]);
+    let (status, text) = capture(&mut vitest)?;
+    ensure!(file.exists(), "Vitest did not run ({status}):\n{text}");
+
+    let report: Value = serde_json::from_str(&read(&file)?).context("the report of Vitest")?;
+    let mut outcomes = Vec::new();
+    for suite in list(&report, "testResults") {
+        let path = word(suite, "name");
+        let path = path.strip_prefix(&format!("{}/", root().display())).unwrap_or(&path).to_owned();
+        let tests = list(suite, "assertionResults");
+        ensure!(!tests.is_empty(), "{path} did not run:\n{}\n{text}", word(suite, "message"));
+        outcomes.extend(tests.iter().map(|test| {
+            Outcome {
+                file: path.clone(),
+                test: word(test, "title"),
+                status: word(test, "status"),
+                message: list(test, "failureMessages")
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            }
+        }));
+    }
+    ensure!(!outcomes.is_empty(), "Vitest found no tests ({status}):\n{text}");
+    let explained = status.success() || outcomes.iter().any(|outcome| outcome.status == "failed");
+    ensure!(explained, "Vitest failed ({status}):\n{text}");
+    Ok(outcomes)
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn word(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}

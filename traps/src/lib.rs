@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use worker::{
-    Context, Delay, DurableObject, Env, Request, Response, Result, State, durable_object, event,
-    wasm_bindgen,
+    Context, Delay, DurableObject, Env, Request, Response, Result, Router, State,
+    durable_object, event, wasm_bindgen,
 };
 
 #[event(fetch)]
@@ -14,14 +14,23 @@ async fn fetch(req: Request, env: Env, _ctx: Context) -> Result<Response> {
         "/clock" => clock(),
         "/method" => method(&req),
         "/router" => {
-            Router::new().get("/router", |_, _| Response::ok("found\n")).run(req, env).await
+            Router::new()
+                .get("/router", |_, _| Response::ok("found\n"))
+                .run(req, env)
+                .await
         }
-        _ => env.durable_object("TRAP")?.get_by_name("trap")?.fetch_with_request(req).await,
+        _ => {
+            env.durable_object("TRAP")?
+                .get_by_name("trap")?
+                .fetch_with_request(req)
+                .await
+        }
     }
 }
 
 // ANCHOR: clock
-/// Wasm without an operating system has no clock, and std panics when it is asked for one.
+/// Wasm without an operating system has no clock, and std panics when it is asked
+/// for one.
 fn clock() -> Result<Response> {
     let now = std::time::SystemTime::now();
     Response::ok(format!("{now:?}\n"))
@@ -31,7 +40,11 @@ fn clock() -> Result<Response> {
 // ANCHOR: method
 /// A method that `worker` does not know turns into GET.
 fn method(req: &Request) -> Result<Response> {
-    Response::ok(format!("{} is taken for {}\n", req.inner().method(), req.method()))
+    Response::ok(format!(
+        "{} is taken for {}\n",
+        req.inner().method(),
+        req.method()
+    ))
 }
 // ANCHOR_END: method
 
@@ -57,7 +70,8 @@ impl DurableObject for Trap {
 
 impl Trap {
     // ANCHOR: own_stub
-    /// An id that the object has of itself has no namespace, and without one there is no stub.
+    /// An id that the object has of itself has no namespace, and without one there
+    /// is no stub.
     fn own_stub(&self) -> Result<Response> {
         match self.state.id().get_stub() {
             Ok(_) => Response::ok("a stub\n"),
@@ -67,7 +81,8 @@ impl Trap {
     // ANCHOR_END: own_stub
 
     // ANCHOR: lossy
-    /// Whoever comes during the await reads the same count, and one of the two additions is lost.
+    /// Whoever comes during the await reads the same count, and one of the two
+    /// additions is lost.
     async fn lossy(&self) -> Result<Response> {
         let count = self.count.get();
         Delay::from(Duration::from_millis(20)).await;

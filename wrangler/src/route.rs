@@ -19,7 +19,9 @@ impl Route {
             None => (path, String::new()),
         };
         if path.is_empty() {
-            return Some(Self::Cover { url: format!("{scheme}://{host}/index.html{query}") });
+            return Some(Self::Cover {
+                url: format!("{scheme}://{host}/index.html{query}"),
+            });
         }
         let live = path.strip_prefix("live/")?;
         let (chapter, rest) = live.split_once('/').unwrap_or((live, ""));
@@ -49,7 +51,10 @@ mod tests {
             Route::of("https://h:1/live/ch02/a/b?c=/d"),
             live("CH02", "https://h:1/a/b?c=/d")
         );
-        assert_eq!(Route::of("http://h/live/ch02//ch01/x"), live("CH02", "http://h//ch01/x"));
+        assert_eq!(
+            Route::of("http://h/live/ch02//ch01/x"),
+            live("CH02", "http://h//ch01/x")
+        );
     }
 
     /// The root is the cover; what is neither root nor chapter is nobody's.

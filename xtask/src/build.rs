@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ledger::{chapters_named, root};
+use outside::{Copy, Dev};
 
 use crate::run::{capture, npx, run};
 use crate::setup;
@@ -16,11 +17,15 @@ use crate::setup;
 /// `cargo xtask build`
 pub fn build(names: &[String]) -> Result<()> {
     let chapters = chapters_named(names)?;
-    setup::setup(false)?;
+    setup::setup(setup::For::Workers)?;
     for chapter in chapters {
         let begin = Instant::now();
         worker(&chapter.dir, "--release")?;
-        println!("{}: built in {:.1} s", chapter.name, begin.elapsed().as_secs_f64());
+        println!(
+            "{}: built in {:.1} s",
+            chapter.name,
+            begin.elapsed().as_secs_f64()
+        );
         Sizes::of(&chapter.dir)?.print();
     }
     Ok(())
@@ -33,7 +38,8 @@ pub fn worker(dir: &Path, mode: &str) -> Result<()> {
 
 /// The same without a word, with more environment variables.
 fn quiet_worker(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<()> {
-    let (status, text) = capture(npx(dir).args(["worker-build", mode]).envs(envs.iter().copied()))?;
+    let (status, text) =
+        capture(npx(dir).args(["worker-build", mode]).envs(envs.iter().copied()))?;
     ensure!(status.success(), "worker-build {mode} failed with {envs:?}:\n{text}");
     Ok(())
 }
@@ -50,8 +56,8 @@ impl Sizes {
     pub fn of(dir: &Path) -> Result<Self> {
         let weigh = |file: &str| -> Result<(usize, usize)> {
             let path = dir.join("build").join(file);
-            let bytes =
-                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let bytes = fs::read(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
             gzip.write_all(&bytes)?;
             Ok((bytes.len(), gzip.finish()?.len()))
@@ -87,14 +93,17 @@ const VARIANTS: [(&str, &[(&str, &str)]); 5] = [
 pub fn measure(name: &str) -> Result<()> {
     let chapters = chapters_named(&[name.to_owned()])?;
     let chapter = chapters.first().context("no such chapter")?;
-    setup::setup(false)?;
+    setup::setup(setup::For::Workers)?;
     println!("{:28}{:>12}{:>10}{:>10}", "", "gzip bytes", "change", "seconds");
     let mut whole = None;
     for (name, envs) in VARIANTS {
         let target = root().join("target/measure");
         let target = target.to_string_lossy();
-        let envs: Vec<(&str, &str)> =
-            envs.iter().copied().chain([("CARGO_TARGET_DIR", target.as_ref())]).collect();
+        let envs: Vec<(&str, &str)> = envs
+            .iter()
+            .copied()
+            .chain([("CARGO_TARGET_DIR", target.as_ref())])
+            .collect();
         quiet_worker(&chapter.dir, "--release", &envs)?;
         let gzip = Sizes::of(&chapter.dir)?.gzip();
         let whole = *whole.get_or_insert(gzip);
@@ -105,7 +114,67 @@ pub fn measure(name: &str) -> Result<()> {
     quiet_worker(&chapter.dir, "--dev", &[])?;
     let seconds = rebuild(&chapter.dir, "--dev", &[])?;
     println!("{:28}{:>12}{:>10}{seconds:>10.1}", "worker-build --dev", "", "");
-    quiet_worker(&chapter.dir, "--release", &[])
+    quiet_worker(&chapter.dir, "--release", &[])?;
+    measure_edits(&chapter.name)
+}
+
+/// How often an edit is timed.
+const EDITS: usize = 3;
+
+/// Compares, side by side, the time from an edit under `npx wrangler dev` to the
+/// new answer: the chapter as it is, and as the official guide has it.
+fn measure_edits(name: &str) -> Result<()> {
+    let ours = Copy::of(name)?;
+    let guide = Copy::of(name)?;
+    guide.change(
+        "wrangler.toml",
+        "worker-build --dev ;;",
+        "worker-build --release ;;",
+    )?;
+    fs::write(
+        guide.dir().join(".cargo/config.toml"),
+        "[profile.release]\nlto = true\n",
+    )?;
+    let servers = [
+        Dev::start_in(&ours.dir(), &ours.envs())?,
+        Dev::start_in(&guide.dir(), &guide.envs())?,
+    ];
+    let mut times = [Vec::new(), Vec::new()];
+    for edit in 0..EDITS {
+        for ((copy, server), times) in
+            [&ours, &guide].into_iter().zip(&servers).zip(&mut times)
+        {
+            let (from, to) = (
+                format!("such path{}", "!".repeat(edit)),
+                format!("such path{}", "!".repeat(edit + 1)),
+            );
+            let begin = Instant::now();
+            copy.change("src/rules.rs", &from, &to)?;
+            while !server
+                .get("/nowhere")
+                .is_ok_and(|answer| answer.body.contains(&to))
+            {
+                ensure!(
+                    begin.elapsed() < Duration::from_secs(120),
+                    "the edit is not served:\n{}",
+                    server.log()
+                );
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            times.push(begin.elapsed().as_secs_f64());
+        }
+    }
+    let [ours, guide] = times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[EDITS / 2]
+    });
+    println!("from an edit to the new answer, median of {EDITS}:");
+    println!("  as it is in the book        {ours:5.1} s");
+    println!(
+        "  worker-build --release, lto {guide:5.1} s, so the book takes {:.2} of it",
+        ours / guide
+    );
+    Ok(())
 }
 
 /// How long a build takes after the source was touched, in seconds.

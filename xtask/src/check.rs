@@ -12,7 +12,7 @@ use crate::tally::Tally;
 
 /// `cargo xtask check`
 pub fn check() -> Result<()> {
-    setup::setup(true)?;
+    setup::setup(setup::For::Tests)?;
     let mut tally = Tally::default();
     gates(&mut tally);
     tally.finish()
@@ -22,17 +22,20 @@ pub fn check() -> Result<()> {
 pub fn gates(tally: &mut Tally) {
     tally.note(
         "fences",
-        fences::check_fences().map(|count| println!("{count} Rust fences, all accounted for")),
+        fences::check_fences()
+            .map(|count| println!("{count} Rust fences, all accounted for")),
     );
     tally.note(
         "anchors",
-        fences::check_anchors().map(|count| println!("{count} anchors, all whole and used")),
+        fences::check_anchors()
+            .map(|count| println!("{count} anchors, all whole and used")),
     );
     tally.note("versions", typed_versions());
     tally.note(
         "proofs",
-        check_proofs()
-            .map(|count| println!("{count} items, traps and claims have a test that names them")),
+        check_proofs().map(|count| {
+            println!("{count} items, traps and claims have a test that names them")
+        }),
     );
     tally.note("citations", citations());
     tally.note("chapters", alike());
@@ -75,10 +78,14 @@ const PROGRAMS: [&str; 12] = [
 ];
 
 fn typed_version(line: &str) -> Option<&str> {
-    let line =
-        line.split("](http").next().filter(|_| !line.contains("{{#include")).unwrap_or_default();
-    let words: Vec<&str> =
-        line.split(|c: char| c.is_whitespace() || "`,;()[]\"'".contains(c)).collect();
+    let line = line
+        .split("](http")
+        .next()
+        .filter(|_| !line.contains("{{#include"))
+        .unwrap_or_default();
+    let words: Vec<&str> = line
+        .split(|c: char| c.is_whitespace() || "`,;()[]\"'".contains(c))
+        .collect();
     let numbers = |word: &str| -> Option<usize> {
         let parts: Vec<&str> = word
             .trim_start_matches(['v', '^', '=', '~'])
@@ -87,7 +94,9 @@ fn typed_version(line: &str) -> Option<&str> {
             .collect();
         parts
             .iter()
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+            .all(|part| {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
+            })
             .then_some(parts.len())
     };
     let date = |word: &str| {
@@ -97,15 +106,20 @@ fn typed_version(line: &str) -> Option<&str> {
     for (at, word) in words.iter().enumerate() {
         let bare = word.rsplit_once('@').map_or(*word, |(_, version)| version);
         let dots = numbers(bare);
-        let after_program = at > 0 && PROGRAMS.contains(&words[at - 1].to_lowercase().as_str());
-        if dots == Some(3) || date(bare) || (dots.is_some() && (after_program || bare != *word)) {
+        let after_program =
+            at > 0 && PROGRAMS.contains(&words[at - 1].to_lowercase().as_str());
+        if dots == Some(3)
+            || date(bare)
+            || (dots.is_some() && (after_program || bare != *word))
+        {
             return Some(word);
         }
     }
     None
 }
 
-/// Everything that must have a test has one that names it, and tests name nothing that is not there.
+/// Everything that must have a test has one that names it, and tests name nothing
+/// that is not there.
 fn check_proofs() -> Result<usize> {
     let proofs = proofs()?;
     let obligations = obligations()?;
@@ -113,14 +127,21 @@ fn check_proofs() -> Result<usize> {
     for (id, test) in &obligations {
         ensure!(ids.insert(id.as_str()), "data/*.toml: {id} stands there twice");
         let Some(proof) = proofs.iter().find(|proof| proof.name() == *test) else {
-            bail!("data/*.toml: {id} should be proved by {test}, which is not there");
+            bail!(
+                "data/*.toml: {id} should be proved by {test}, which is not there"
+            );
         };
         if !proof.proves.contains(id) {
-            bail!("{}:{}: the test does not say `proves: {id}`", proof.file, proof.line);
+            bail!(
+                "{}:{}: the test does not say `proves: {id}`",
+                proof.file,
+                proof.line
+            );
         }
     }
     for proof in &proofs {
-        if let Some(id) = proof.proves.iter().find(|id| !ids.contains(id.as_str())) {
+        if let Some(id) = proof.proves.iter().find(|id| !ids.contains(id.as_str()))
+        {
             bail!(
                 "{}:{}: the test proves {id:?}, for which data/*.toml names no test",
                 proof.file,
@@ -131,7 +152,8 @@ fn check_proofs() -> Result<usize> {
     Ok(obligations.len())
 }
 
-/// A chapter's traps and claims are told on its page; a page that speaks of surviving says where that is tested.
+/// A chapter's traps and claims are told on its page; a page that speaks of
+/// surviving says where that is tested.
 fn citations() -> Result<()> {
     let traps = ledger::traps()?
         .into_iter()
@@ -142,8 +164,9 @@ fn citations() -> Result<()> {
     let chapters = chapters()?;
     for (name, directive) in traps.chain(claims) {
         let chapter = chapters.iter().find(|chapter| chapter.name == name);
-        let chapter =
-            chapter.with_context(|| format!("data/*.toml: there is no chapter {name:?}"))?;
+        let chapter = chapter.with_context(|| {
+            format!("data/*.toml: there is no chapter {name:?}")
+        })?;
         ensure!(
             read(&chapter.page)?.contains(&directive),
             "{}: the page does not cite {directive}",
@@ -152,10 +175,17 @@ fn citations() -> Result<()> {
     }
     for page in pages()? {
         for paragraph in read(&page)?.split("\n\n") {
-            let speaks = ["survive", "outlive"].iter().any(|word| paragraph.contains(word));
-            if speaks && !paragraph.contains("{{#claim") && !paragraph.contains("<!-- no claim:") {
+            let speaks =
+                ["survive", "outlive"].iter().any(|word| paragraph.contains(word));
+            if speaks
+                && !paragraph.contains("{{#claim")
+                && !paragraph.contains("<!-- no claim:")
+            {
                 let begin: String = paragraph.trim().chars().take(60).collect();
-                bail!("{}: {begin:?} speaks of surviving without a {{{{#claim}}}}", place(&page));
+                bail!(
+                    "{}: {begin:?} speaks of surviving without a {{{{#claim}}}}",
+                    place(&page)
+                );
             }
         }
     }
@@ -172,8 +202,9 @@ const FILES: [&str; 7] = [
     "src/rules.rs",
     "src/web.rs",
 ];
-/// What is the same in every chapter, word for word: chapters stand alone, so each has its own copy.
-const SHARED: [&str; 2] = [".cargo/config.toml", "src/web.rs"];
+/// What is the same in every chapter, word for word: chapters stand alone, so each
+/// has its own copy.
+pub const SHARED: [&str; 2] = [".cargo/config.toml", "src/web.rs"];
 
 /// All chapters look alike, and are where a reader looks for them.
 fn alike() -> Result<()> {
@@ -182,22 +213,34 @@ fn alike() -> Result<()> {
     let summary = read(&root().join("src/SUMMARY.md"))?;
     let front = read(&root().join("wrangler/wrangler.toml"))?;
     let head = |text: &str| -> Vec<String> {
-        text.lines().filter(|line| line.starts_with("compat")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.starts_with("compat"))
+            .map(str::to_owned)
+            .collect()
     };
     let expected = head(&read(&first.dir.join("wrangler.toml"))?);
     ensure!(
         head(&front) == expected,
         "wrangler/wrangler.toml: not the compatibility settings of the chapters"
     );
-    let worker_build = format!("worker-build@{}\n", Versions::read()?.of("worker-build")?);
+    let worker_build =
+        format!("worker-build@{}\n", Versions::read()?.of("worker-build")?);
     for chapter in &chapters {
         let name = &chapter.name;
         for file in FILES {
-            ensure!(chapter.dir.join(file).exists(), "chapters-code/{name} has no {file}");
+            ensure!(
+                chapter.dir.join(file).exists(),
+                "chapters-code/{name} has no {file}"
+            );
         }
         for file in SHARED {
-            let same = read(&chapter.dir.join(file))? == read(&first.dir.join(file))?;
-            ensure!(same, "chapters-code/{name}/{file} differs from the one of {}", first.name);
+            let same =
+                read(&chapter.dir.join(file))? == read(&first.dir.join(file))?;
+            ensure!(
+                same,
+                "chapters-code/{name}/{file} differs from the one of {}",
+                first.name
+            );
         }
         let wrangler = read(&chapter.dir.join("wrangler.toml"))?;
         ensure!(
@@ -212,46 +255,79 @@ fn alike() -> Result<()> {
         );
         let lib = read(&chapter.dir.join("src/lib.rs"))?;
         let lint = "#![deny(clippy::await_holding_refcell_ref)]";
-        ensure!(lib.contains(lint), "chapters-code/{name}/src/lib.rs: {lint} is missing");
+        ensure!(
+            lib.contains(lint),
+            "chapters-code/{name}/src/lib.rs: {lint} is missing"
+        );
         ensure!(
             summary.contains(file_name(&chapter.page)),
             "src/SUMMARY.md does not list {}",
             file_name(&chapter.page)
         );
         let service = format!("service = \"{name}\"");
-        ensure!(front.contains(&service), "wrangler/wrangler.toml: no line with {service}");
+        ensure!(
+            front.contains(&service),
+            "wrangler/wrangler.toml: no line with {service}"
+        );
         let tells = fences(&chapter.page)?.iter().any(|fence| {
-            fence
-                .body
-                .iter()
-                .any(|line| line.contains(&format!("cd chapters-code/{name} && npx wrangler dev")))
+            fence.body.iter().any(|line| {
+                line.contains(&format!(
+                    "cd chapters-code/{name} && npx wrangler dev"
+                ))
+            })
         });
-        ensure!(tells, "{}: the page does not say how to run its crate", place(&chapter.page));
+        ensure!(
+            tells,
+            "{}: the page does not say how to run its crate",
+            place(&chapter.page)
+        );
     }
     Ok(())
 }
 
-/// linkinator looks at every link and fragment of the printed book; links to other sites are left alone.
+/// linkinator looks at every link and fragment of the printed book; links to other
+/// sites are left alone.
 fn links() -> Result<()> {
     let mut linkinator = npx(&root());
-    linkinator.args(["linkinator", "target/book", "--recurse", "--check-fragments"]);
-    linkinator.args(["--format", "json", "--skip", "^https://", "--skip", "localhost:8787"]);
+    linkinator.args([
+        "linkinator",
+        "target/book",
+        "--recurse",
+        "--check-fragments",
+    ]);
+    linkinator.args([
+        "--format",
+        "json",
+        "--skip",
+        "^https://",
+        "--skip",
+        "localhost:8787",
+    ]);
     let output = linkinator.output().context("cannot start linkinator")?;
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("linkinator says {:?}", String::from_utf8_lossy(&output.stderr))
-    })?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| {
+            format!("linkinator says {:?}", String::from_utf8_lossy(&output.stderr))
+        })?;
     let links = report.get("links").and_then(|links| links.as_array());
     let links = links.context("linkinator reports no links")?;
     let word = |link: &serde_json::Value, key: &str| {
         link.get(key).and_then(|value| value.as_str()).unwrap_or("?").to_owned()
     };
-    for link in links.iter().filter(|link| word(link, "state") == "BROKEN") {
-        bail!("{} links to {}, which is not there", word(link, "parent"), word(link, "url"));
+    if let Some(link) = links.iter().find(|link| word(link, "state") == "BROKEN") {
+        bail!(
+            "{} links to {}, which is not there",
+            word(link, "parent"),
+            word(link, "url")
+        );
     }
     for page in pages()?.iter().filter(|page| file_name(page) != "SUMMARY.md") {
         let name = file_name(page).replace(".md", ".html");
         let seen = links.iter().any(|link| word(link, "url").ends_with(&name));
-        ensure!(seen || name == "404.html", "{}: no link leads to this page", place(page));
+        ensure!(
+            seen || name == "404.html",
+            "{}: no link leads to this page",
+            place(page)
+        );
     }
     Ok(())
 }
@@ -264,7 +340,8 @@ fn spelling() -> Result<()> {
 }
 
 fn formatting() -> Result<()> {
-    let (status, text) = capture(cargo().args(["fmt", "--all", "--check", "--", "-l"]))?;
+    let (status, text) =
+        capture(cargo().args(["fmt", "--all", "--check", "--", "-l"]))?;
     ensure!(status.success(), "run `cargo fmt --all`:\n{}", text.trim());
     Ok(())
 }
@@ -273,7 +350,8 @@ fn formatting() -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Versions and dates are found; addresses, counts and links are not taken for them.
+    /// Versions and dates are found; addresses, counts and links are not taken for
+    /// them.
     #[test]
     fn finds_typed_versions() {
         for bad in [

@@ -1,9 +1,12 @@
-//! Console blocks: what a page tells its reader to type is typed here, and what comes back is compared.
+//! Console blocks: what a page tells its reader to type is typed here, and what
+//! comes back is compared.
 //!
-//! The blocks of a page are one run, from top to bottom, on empty state. `$ ` begins a command. `[..]` stands for
-//! any part of a line, `...` alone in a line for any lines, as in trycmd. In a block that says `varies` any number
-//! or long id may stand for any other, so that the page can show real ones. `npx wrangler dev` starts the chapter,
-//! or starts it again on the state that is there; every other command runs while it serves.
+//! The blocks of a page are one run, from top to bottom, on empty state. `$ `
+//! begins a command. `[..]` stands for any part of a line, `...` alone in a line
+//! for any lines, as in trycmd. In a block that says `varies` any number or long id
+//! may stand for any other, so that the page can show real ones. `npx wrangler dev`
+//! starts the chapter, or starts it again on the state that is there; every other
+//! command runs while it serves.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -47,16 +50,21 @@ pub struct Summary {
 /// `cargo xtask record`
 pub fn record(names: &[String]) -> Result<()> {
     let chapters = chapters_named(names)?;
-    setup::setup(false)?;
+    setup::setup(setup::For::Workers)?;
     for chapter in chapters {
         let mut changes = Vec::new();
         run_page(&chapter, &mut |_, step, actual, matches| {
             if !matches {
-                changes.push((step.line + step.length - 1, step.expected.len(), actual.to_owned()));
+                changes.push((
+                    step.line + step.length - 1,
+                    step.expected.len(),
+                    actual.to_owned(),
+                ));
             }
             Ok(())
         })?;
-        let mut lines: Vec<String> = read(&chapter.page)?.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> =
+            read(&chapter.page)?.lines().map(str::to_owned).collect();
         for (at, length, actual) in changes.iter().rev() {
             lines.splice(*at..at + length, actual.lines().map(str::to_owned));
         }
@@ -71,8 +79,11 @@ pub fn compare(chapters: &[Chapter], tally: &mut Tally) -> Result<Summary> {
     let mut summary = Summary::default();
     for chapter in chapters {
         let page = run_page(chapter, &mut |here, step, actual, matches| {
-            let outcome =
-                if matches { Ok(()) } else { Err(difference(&step.expected.join("\n"), actual)) };
+            let outcome = if matches {
+                Ok(())
+            } else {
+                Err(difference(&step.expected.join("\n"), actual))
+            };
             tally.note(&format!("{here}: `{}`", step.command), outcome);
             Ok(())
         })?;
@@ -88,21 +99,28 @@ fn run_page(chapter: &Chapter, see: &mut See<'_>) -> Result<Summary> {
     let mut summary = Summary::default();
     let mut dev = Dev::prepare(&chapter.dir, &[])?;
     let mut shell = Shell::start()?;
-    for fence in fences(&chapter.page)?.iter().filter(|fence| fence.language() == "console") {
-        if let Some(reason) = fence.reason("norun").filter(|_| fence.says("norun")) {
-            summary
-                .not_run
-                .push((format!("{}:{}", place(&chapter.page), fence.line), reason.to_owned()));
+    for fence in
+        fences(&chapter.page)?.iter().filter(|fence| fence.language() == "console")
+    {
+        if let Some(reason) = fence.reason("norun").filter(|_| fence.says("norun"))
+        {
+            summary.not_run.push((
+                format!("{}:{}", place(&chapter.page), fence.line),
+                reason.to_owned(),
+            ));
             continue;
         }
         summary.ran += 1;
         for step in steps(fence)? {
             let here = format!("{}:{}", place(&chapter.page), step.line);
             let actual = type_in(&step.command, &mut shell, &mut dev);
-            let actual = actual.with_context(|| format!("{here}: `{}`", step.command))?;
+            let actual =
+                actual.with_context(|| format!("{here}: `{}`", step.command))?;
             let expected = step.expected.join("\n");
             let matches = match fence.says("varies") {
-                true => fits(&without_numbers(&expected), &without_numbers(&actual)),
+                true => {
+                    fits(&without_numbers(&expected), &without_numbers(&actual))
+                }
                 false => fits(&expected, &actual),
             };
             see(&here, &step, &actual, matches)?;
@@ -129,16 +147,19 @@ fn steps(fence: &Fence) -> Result<Vec<Step>> {
                 format!("line {}: a console block begins with `$ `", fence.line + 1)
             })?;
             if continued {
-                step.command =
-                    format!("{}{}", step.command.trim_end_matches('\\'), line.trim_start());
+                step.command = format!(
+                    "{}{}",
+                    step.command.trim_end_matches('\\'),
+                    line.trim_start()
+                );
                 step.length += 1;
             } else {
                 step.expected.push(line.clone());
             }
         }
-        continued = steps
-            .last()
-            .is_some_and(|step| step.expected.is_empty() && step.command.ends_with('\\'));
+        continued = steps.last().is_some_and(|step| {
+            step.expected.is_empty() && step.command.ends_with('\\')
+        });
     }
     Ok(steps)
 }
@@ -157,7 +178,8 @@ fn type_in(command: &str, shell: &mut Shell, dev: &mut Dev) -> Result<String> {
     Ok(from_server(&output, dev).trim_end().to_owned())
 }
 
-/// One shell for all commands of a page, as a reader has it: it keeps its folder and its variables.
+/// One shell for all commands of a page, as a reader has it: it keeps its folder
+/// and its variables.
 struct Shell {
     child: Child,
     stdin: ChildStdin,
@@ -170,8 +192,12 @@ struct Shell {
 impl Shell {
     fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        // In a terminal curl shows no progress; here it would, since its output goes to a file.
-        fs::write(folder.path().join(".curlrc"), "silent\nshow-error\nmax-time = 20\n")?;
+        // In a terminal curl shows no progress; here it would, since its output
+        // goes to a file.
+        fs::write(
+            folder.path().join(".curlrc"),
+            "silent\nshow-error\nmax-time = 20\n",
+        )?;
         let output = File::create(folder.path().join("output"))?;
         let mut child = program("bash")
             .args(["--noprofile", "--norc"])
@@ -192,7 +218,10 @@ impl Shell {
         self.count += 1;
         let mark = format!("--end of command {}--", self.count);
         // The braces keep a command from reading the next ones as its input.
-        writeln!(self.stdin, "{{ {command}\n}} </dev/null\nprintf '\\n%s\\n' '{mark}'")?;
+        writeln!(
+            self.stdin,
+            "{{ {command}\n}} </dev/null\nprintf '\\n%s\\n' '{mark}'"
+        )?;
         let begin = Instant::now();
         loop {
             let output = fs::read(self.folder.path().join("output"))?;
@@ -201,7 +230,10 @@ impl Shell {
                 self.read += output.len();
                 return Ok(text.to_owned());
             }
-            ensure!(self.child.try_wait()?.is_none(), "the shell has ended:\n{output}");
+            ensure!(
+                self.child.try_wait()?.is_none(),
+                "the shell has ended:\n{output}"
+            );
             ensure!(
                 begin.elapsed() < COMMAND_LIMIT,
                 "it did not end within {} s",
@@ -218,18 +250,21 @@ impl Drop for Shell {
     }
 }
 
-/// Readers have their server at 8787. Ours has a port of its own, so that runs do not meet.
+/// Readers have their server at 8787. Ours has a port of its own, so that runs do
+/// not meet.
 fn to_server(text: &str, dev: &Dev) -> String {
     text.replace("localhost:8787", &format!("localhost:{}", dev.port()))
 }
 
 fn from_server(text: &str, dev: &Dev) -> String {
-    let text =
-        text.replace(&format!("localhost:{}", dev.port()), "localhost:8787").replace('\r', "");
+    let text = text
+        .replace(&format!("localhost:{}", dev.port()), "localhost:8787")
+        .replace('\r', "");
     text.replace(&root().display().to_string(), ".")
 }
 
-/// Numbers and long hexadecimal ids become `#`, and the spaces that line numbers up become one.
+/// Numbers and long hexadecimal ids become `#`, and the spaces that line numbers up
+/// become one.
 fn without_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -241,7 +276,8 @@ fn without_numbers(text: &str) -> String {
             }
             let number = word.bytes().all(|b| b.is_ascii_digit() || b == b'.')
                 && word.bytes().any(|b| b.is_ascii_digit());
-            let id = word.len() >= 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
+            let id =
+                word.len() >= 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
             out.push_str(if number || id { "#" } else { &word });
             word.clear();
             if !(c == ' ' && out.ends_with(' ')) {
@@ -254,13 +290,21 @@ fn without_numbers(text: &str) -> String {
 }
 
 fn fits(expected: &str, actual: &str) -> bool {
-    matcher().try_eq(None, normal(actual).into_data(), normal(expected).into_data()).is_ok()
+    matcher()
+        .try_eq(None, normal(actual).into_data(), normal(expected).into_data())
+        .is_ok()
 }
 
 fn difference(expected: &str, actual: &str) -> anyhow::Error {
-    match matcher().try_eq(None, normal(actual).into_data(), normal(expected).into_data()) {
+    match matcher().try_eq(
+        None,
+        normal(actual).into_data(),
+        normal(expected).into_data(),
+    ) {
         Ok(()) => anyhow::anyhow!("no difference"),
-        Err(error) => anyhow::anyhow!("the output is not what the page says\n{error}"),
+        Err(error) => {
+            anyhow::anyhow!("the output is not what the page says\n{error}")
+        }
     }
 }
 
@@ -269,7 +313,13 @@ fn matcher() -> Assert {
 }
 
 fn normal(text: &str) -> String {
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n"
+    text.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim_end()
+        .to_owned()
+        + "\n"
 }
 
 #[cfg(test)]
@@ -285,12 +335,16 @@ mod tests {
     #[test]
     fn reads_commands_and_outputs() {
         let steps =
-            steps(&fence("$ curl -X POST \\\n    localhost:8787\n1\n\n$ true")).unwrap_or_default();
+            steps(&fence("$ curl -X POST \\\n    localhost:8787\n1\n\n$ true"))
+                .unwrap_or_default();
         let seen: Vec<_> = steps
             .iter()
             .map(|s| (s.line, s.command.as_str(), s.length, s.expected.len()))
             .collect();
-        assert_eq!(seen, [(11, "curl -X POST localhost:8787", 2, 2), (15, "true", 1, 0)]);
+        assert_eq!(
+            seen,
+            [(11, "curl -X POST localhost:8787", 2, 2), (15, "true", 1, 0)]
+        );
         assert!(super::steps(&fence("no command")).is_err());
     }
 
@@ -308,7 +362,10 @@ mod tests {
     fn numbers_may_vary() {
         let same = |a, b| fits(&without_numbers(a), &without_numbers(b));
         assert!(same("ch01  1.5  470 (80)", "ch01 12.5 47011   (9)"));
-        assert!(same("{\"id\":\"0123456789abcdef0123\"}", "{\"id\":\"fedcba9876543210fedc\"}"));
+        assert!(same(
+            "{\"id\":\"0123456789abcdef0123\"}",
+            "{\"id\":\"fedcba9876543210fedc\"}"
+        ));
         assert!(!same("ch01 1", "ch02 1"));
         assert!(!same("1 failed", "1 passed"));
     }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use ledger::{file_name, list, read, root};
 
+use crate::check::SHARED;
+
 /// A block of code on a page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fence {
@@ -15,7 +17,8 @@ pub struct Fence {
     pub info: String,
     /// The lines between the backticks.
     pub body: Vec<String>,
-    /// The reason in an HTML comment in the line above: `<!-- norun: needs a login -->` gives `("norun", "needs a login")`.
+    /// The reason in an HTML comment in the line above: `<!-- norun: needs a login
+    /// -->` gives `("norun", "needs a login")`.
     pub reason: Option<(String, String)>,
 }
 
@@ -32,7 +35,10 @@ impl Fence {
 
     /// The reason of that kind, if it is given.
     pub fn reason(&self, kind: &str) -> Option<&str> {
-        self.reason.as_ref().filter(|(said, _)| said == kind).map(|(_, reason)| reason.as_str())
+        self.reason
+            .as_ref()
+            .filter(|(said, _)| said == kind)
+            .map(|(_, reason)| reason.as_str())
     }
 }
 
@@ -47,7 +53,11 @@ pub fn fences(page: &Path) -> Result<Vec<Fence>> {
     Ok(fences)
 }
 
-fn scan(lines: &[&str], first: usize, fences: &mut Vec<Fence>) -> std::result::Result<(), usize> {
+fn scan(
+    lines: &[&str],
+    first: usize,
+    fences: &mut Vec<Fence>,
+) -> std::result::Result<(), usize> {
     let mut at = 0;
     while at < lines.len() {
         let ticks = lines[at].chars().take_while(|&c| c == '`').count();
@@ -56,7 +66,8 @@ fn scan(lines: &[&str], first: usize, fences: &mut Vec<Fence>) -> std::result::R
             continue;
         }
         let closes = |line: &&str| {
-            line.trim_end().len() >= ticks && line.trim_end().chars().all(|c| c == '`')
+            line.trim_end().len() >= ticks
+                && line.trim_end().chars().all(|c| c == '`')
         };
         let length = lines[at + 1..].iter().position(closes).ok_or(first + at)?;
         let body = &lines[at + 1..at + 1 + length];
@@ -100,17 +111,20 @@ struct Include {
 }
 
 fn include(line: &str, page: &Path) -> Option<Include> {
-    let inside = line.trim().strip_prefix("{{#include ")?.strip_suffix("}}")?.trim();
-    let (file, anchor) =
-        inside.split_once(':').map_or((inside, None), |(file, anchor)| (file, Some(anchor)));
+    let inside =
+        line.trim().strip_prefix("{{#include ")?.strip_suffix("}}")?.trim();
+    let (file, anchor) = inside
+        .split_once(':')
+        .map_or((inside, None), |(file, anchor)| (file, Some(anchor)));
     let folder = page.parent().unwrap_or(page);
-    let file = folder.join(file).components().fold(PathBuf::new(), |mut path, part| {
-        match part {
-            std::path::Component::ParentDir => drop(path.pop()),
-            part => path.push(part),
-        }
-        path
-    });
+    let file =
+        folder.join(file).components().fold(PathBuf::new(), |mut path, part| {
+            match part {
+                std::path::Component::ParentDir => drop(path.pop()),
+                part => path.push(part),
+            }
+            path
+        });
     Some(Include { file, anchor: anchor.map(str::to_owned) })
 }
 
@@ -118,7 +132,8 @@ fn include(line: &str, page: &Path) -> Option<Include> {
 const LANGUAGES: [&str; 9] =
     ["rust", "toml", "js", "json", "html", "console", "text", "sh", "admonish"];
 
-/// Checks the language and the content of every fence of every page; returns the number of Rust fences.
+/// Checks the language and the content of every fence of every page; returns the
+/// number of Rust fences.
 pub fn check_fences() -> Result<usize> {
     let mut count = 0;
     for page in pages()? {
@@ -126,9 +141,15 @@ pub fn check_fences() -> Result<usize> {
             let here = format!("{}:{}", place(&page), fence.line);
             let language = fence.language();
             if !LANGUAGES.contains(&language) {
-                bail!("{here}: a fence says what it holds: one of {}", LANGUAGES.join(", "));
+                bail!(
+                    "{here}: a fence says what it holds: one of {}",
+                    LANGUAGES.join(", ")
+                );
             }
-            if language == "console" && fence.says("norun") && fence.reason("norun").is_none() {
+            if language == "console"
+                && fence.says("norun")
+                && fence.reason("norun").is_none()
+            {
                 bail!(
                     "{here}: a console block that is not run needs its reason above it: <!-- norun: ... -->"
                 );
@@ -146,7 +167,8 @@ pub fn check_fences() -> Result<usize> {
                 continue;
             }
             let included = fence.body.iter().filter(|line| !line.trim().is_empty());
-            if fence.body.is_empty() || !included.clone().all(|line| include(line, &page).is_some())
+            if fence.body.is_empty()
+                || !included.clone().all(|line| include(line, &page).is_some())
             {
                 bail!(
                     "{here}: a {language} fence holds {{{{#include ...}}}} lines and nothing else"
@@ -157,7 +179,8 @@ pub fn check_fences() -> Result<usize> {
     Ok(count)
 }
 
-/// Checks that every include finds its file and anchor, and that every anchor is whole and used.
+/// Checks that every include finds its file and anchor, and that every anchor is
+/// whole and used.
 pub fn check_anchors() -> Result<usize> {
     let mut used = BTreeSet::new();
     for page in pages()? {
@@ -167,16 +190,21 @@ pub fn check_anchors() -> Result<usize> {
             }
             let here = format!("{}:{}", place(&page), at + 1);
             let Some(include) = include(line, &page) else {
-                bail!("{here}: an include stands alone in its line: {{{{#include path:anchor}}}}");
+                bail!(
+                    "{here}: an include stands alone in its line: {{{{#include path:anchor}}}}"
+                );
             };
             let Ok(text) = read(&include.file) else {
                 bail!("{here}: there is no file {}", place(&include.file));
             };
             if let Some(anchor) = &include.anchor {
-                let found =
-                    anchors(&text).is_ok_and(|anchors| anchors.contains_key(anchor.as_str()));
+                let found = anchors(&text)
+                    .is_ok_and(|anchors| anchors.contains_key(anchor.as_str()));
                 if !found {
-                    bail!("{here}: there is no anchor {anchor:?} in {}", place(&include.file));
+                    bail!(
+                        "{here}: there is no anchor {anchor:?} in {}",
+                        place(&include.file)
+                    );
                 }
             }
             used.insert(include);
@@ -189,12 +217,23 @@ pub fn check_anchors() -> Result<usize> {
     }
     for file in files {
         let Ok(text) = read(&file) else { continue };
-        let anchors =
-            anchors(&text).map_err(|problem| anyhow::anyhow!("{}:{problem}", place(&file)))?;
+        let anchors = anchors(&text)
+            .map_err(|problem| anyhow::anyhow!("{}:{problem}", place(&file)))?;
         for (anchor, line) in anchors {
-            let include = Include { file: file.clone(), anchor: Some(anchor.to_owned()) };
-            if !used.contains(&include) {
-                bail!("{}:{line}: no page uses the anchor {anchor:?}", place(&file));
+            // A file that all chapters share is shown on one page and used by all.
+            let shared = SHARED.iter().find(|shared| file.ends_with(shared));
+            let shows = |include: &Include| {
+                let same = match shared {
+                    Some(shared) => include.file.ends_with(shared),
+                    None => include.file == file,
+                };
+                same && include.anchor.as_deref() == Some(anchor)
+            };
+            if !used.iter().any(shows) {
+                bail!(
+                    "{}:{line}: no page uses the anchor {anchor:?}",
+                    place(&file)
+                );
             }
             count += 1;
         }
@@ -211,17 +250,23 @@ fn anchors(text: &str) -> std::result::Result<BTreeMap<&str, usize>, String> {
         if let Some((_, name)) = line.split_once("ANCHOR_END:") {
             let name = name.trim();
             if !begun.contains_key(name) || !ended.insert(name) {
-                return Err(format!("{line_number}: ANCHOR_END: {name} has no beginning"));
+                return Err(format!(
+                    "{line_number}: ANCHOR_END: {name} has no beginning"
+                ));
             }
         } else if let Some((_, name)) = line.split_once("ANCHOR:") {
             let name = name.trim();
             if begun.insert(name, line_number).is_some() {
-                return Err(format!("{line_number}: there are two anchors {name:?}"));
+                return Err(format!(
+                    "{line_number}: there are two anchors {name:?}"
+                ));
             }
         }
     }
     match begun.iter().find(|(name, _)| !ended.contains(*name)) {
-        Some((name, line)) => Err(format!("{line}: the anchor {name:?} never ends")),
+        Some((name, line)) => {
+            Err(format!("{line}: the anchor {name:?} never ends"))
+        }
         None => Ok(begun),
     }
 }
@@ -230,7 +275,9 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for path in list(folder)? {
         if !path.is_dir() {
             files.push(path);
-        } else if !["build", "node_modules", "target", ".wrangler"].contains(&file_name(&path)) {
+        } else if !["build", "node_modules", "target", ".wrangler"]
+            .contains(&file_name(&path))
+        {
             walk(&path, files)?;
         }
     }
@@ -241,18 +288,25 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Fences are found with their reasons, also inside an admonition of more backticks.
+    /// Fences are found with their reasons, also inside an admonition of more
+    /// backticks.
     #[test]
     fn finds_fences() {
         let page = "<!-- norun: a login -->\n```console,norun\n$ x\n```\n\n````admonish warning\nA trap\n```rust\n{{#include a}}\n```\n````\n";
         let lines: Vec<_> = page.lines().collect();
         let mut fences = Vec::new();
         assert_eq!(scan(&lines, 1, &mut fences), Ok(()));
-        let seen: Vec<_> =
-            fences.iter().map(|f| (f.line, f.language(), f.reason("norun"))).collect();
+        let seen: Vec<_> = fences
+            .iter()
+            .map(|f| (f.line, f.language(), f.reason("norun")))
+            .collect();
         assert_eq!(
             seen,
-            [(2, "console", Some("a login")), (8, "rust", None), (6, "admonish", None)]
+            [
+                (2, "console", Some("a login")),
+                (8, "rust", None),
+                (6, "admonish", None)
+            ]
         );
         assert!(fences[0].says("norun"));
         assert_eq!(scan(&["a", "```rust", "b"], 1, &mut fences), Err(2));
@@ -261,13 +315,21 @@ mod tests {
     /// An anchor begins once, ends once, and in that order.
     #[test]
     fn whole_anchors_only() {
-        assert_eq!(anchors("// ANCHOR: a\n// ANCHOR_END: a").map(|a| a.len()), Ok(1));
-        assert!(anchors("// ANCHOR: a\nx").is_err_and(|e| e == "1: the anchor \"a\" never ends"));
+        assert_eq!(
+            anchors("// ANCHOR: a\n// ANCHOR_END: a").map(|a| a.len()),
+            Ok(1)
+        );
+        assert!(
+            anchors("// ANCHOR: a\nx")
+                .is_err_and(|e| e == "1: the anchor \"a\" never ends")
+        );
         assert!(
             anchors("// ANCHOR: a\n// ANCHOR_END: a\n// ANCHOR: a")
                 .is_err_and(|e| e.contains("two anchors"))
         );
-        assert!(anchors("// ANCHOR_END: a").is_err_and(|e| e.contains("no beginning")));
+        assert!(
+            anchors("// ANCHOR_END: a").is_err_and(|e| e.contains("no beginning"))
+        );
     }
 
     /// An include names a file from the page's folder, and maybe an anchor.
@@ -279,7 +341,10 @@ mod tests {
             read("{{#include ../c/lib.rs:get}}"),
             Some(("/r/c/lib.rs".into(), Some("get".into())))
         );
-        assert_eq!(read("{{#include ../c/lib.rs}}"), Some(("/r/c/lib.rs".into(), None)));
+        assert_eq!(
+            read("{{#include ../c/lib.rs}}"),
+            Some(("/r/c/lib.rs".into(), None))
+        );
         assert_eq!(read("let a = 1;"), None);
     }
 }

@@ -25,7 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Serve the book at http://localhost:8787/ with the chapters running behind it.
+    /// Serve the book at http://localhost:8787/ with the chapters running behind
+    /// it.
     Serve {
         /// Only these chapters run (all, if there are none).
         chapters: Vec<String>,
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         Task::Build { chapters } => build::build(&chapters),
         Task::Exercise { chapter } => vitest::exercise(&chapter),
         Task::Measure { chapter } => build::measure(&chapter),
-        Task::Setup => setup::setup(true),
+        Task::Setup => setup::setup(setup::For::Tests),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

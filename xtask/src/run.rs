@@ -32,27 +32,39 @@ pub fn line(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Echoes the command, so that a reader could type it too, and runs it. A failure shows all that it printed.
+/// Echoes the command, so that a reader could type it too, and runs it. A failure
+/// shows all that it printed.
 pub fn run(command: &mut Command) -> Result<String> {
     echo(command);
     let (status, text) = capture(command)?;
-    ensure!(status.success(), "`{}` failed ({status}):\n{}", line(command), text.trim());
+    ensure!(
+        status.success(),
+        "`{}` failed ({status}):\n{}",
+        line(command),
+        text.trim()
+    );
     Ok(text)
 }
 
 /// Shows the command that is about to run, and where, if not in the root.
 pub fn echo(command: &Command) {
-    let folder = command.get_current_dir().and_then(|dir| dir.strip_prefix(ledger::root()).ok());
+    let folder = command
+        .get_current_dir()
+        .and_then(|dir| dir.strip_prefix(ledger::root()).ok());
     match folder.filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => println!("> (cd {} && {})", folder.display(), line(command)),
+        Some(folder) => {
+            println!("> (cd {} && {})", folder.display(), line(command))
+        }
         None => println!("> {}", line(command)),
     }
 }
 
-/// Runs the command quietly and returns what it prints, errors included; the status says how it ended.
+/// Runs the command quietly and returns what it prints, errors included; the status
+/// says how it ended.
 pub fn capture(command: &mut Command) -> Result<(ExitStatus, String)> {
     let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot start `{}`", line(command)))?;
+    let output =
+        output.with_context(|| format!("cannot start `{}`", line(command)))?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     Ok((output.status, text))

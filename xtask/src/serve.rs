@@ -32,9 +32,12 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
     let begin = Instant::now();
     let chapters = chapters_named(names)?;
     if TcpListener::bind(("127.0.0.1", port)).is_err() {
-        bail!("port {port} is taken: end what listens there, or add `--port {}`", port + 1);
+        bail!(
+            "port {port} is taken: end what listens there, or add `--port {}`",
+            port + 1
+        );
     }
-    setup::setup(false)?;
+    setup::setup(setup::For::Book)?;
     setup::print_book()?;
     let front = root().join("wrangler");
     for dir in chapters.iter().map(|chapter| &chapter.dir).chain([&front]) {
@@ -44,18 +47,24 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
     let (send, events) = channel();
     let stop = send.clone();
     ctrlc::set_handler(move || drop(stop.send(Event::Stop)))?;
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event
-            && matches!(
-                event.kind,
-                EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)
-            )
-        {
-            // The receiver is gone only when the program ends.
-            let _ = send.send(Event::Changed(event.paths));
-        }
-    })?;
-    for folder in ["src", "theme", "data", "book.toml", "chapters-code", "wrangler/src"] {
+    let mut watcher = notify::recommended_watcher(
+        move |event: notify::Result<notify::Event>| {
+            if let Ok(event) = event
+                && matches!(
+                    event.kind,
+                    EventKind::Create(_)
+                        | EventKind::Modify(_)
+                        | EventKind::Remove(_)
+                )
+            {
+                // The receiver is gone only when the program ends.
+                let _ = send.send(Event::Changed(event.paths));
+            }
+        },
+    )?;
+    for folder in
+        ["src", "theme", "data", "book.toml", "chapters-code", "wrangler/src"]
+    {
         watcher.watch(&root().join(folder), RecursiveMode::Recursive)?;
     }
 
@@ -71,7 +80,11 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
 }
 
 /// Rebuilds what changes, until Ctrl-C or the end of the server.
-fn watch(events: &Receiver<Event>, chapters: &[Chapter], server: &mut Server) -> Result<()> {
+fn watch(
+    events: &Receiver<Event>,
+    chapters: &[Chapter],
+    server: &mut Server,
+) -> Result<()> {
     loop {
         let mut paths = match events.recv_timeout(Duration::from_millis(500)) {
             Ok(Event::Changed(paths)) => paths,
@@ -79,7 +92,9 @@ fn watch(events: &Receiver<Event>, chapters: &[Chapter], server: &mut Server) ->
                 println!("\nending");
                 return Ok(());
             }
-            Err(RecvTimeoutError::Disconnected) => bail!("the file watcher has ended"),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the file watcher has ended")
+            }
             Err(RecvTimeoutError::Timeout) => {
                 server.check()?;
                 continue;
@@ -95,7 +110,8 @@ fn watch(events: &Receiver<Event>, chapters: &[Chapter], server: &mut Server) ->
     }
 }
 
-/// A mistake in a page or a crate is told, and the last good state goes on being served.
+/// A mistake in a page or a crate is told, and the last good state goes on being
+/// served.
 fn rebuild(paths: &[PathBuf], chapters: &[Chapter]) {
     let ours = |path: &&PathBuf| {
         !path.components().any(|part| {
@@ -110,25 +126,35 @@ fn rebuild(paths: &[PathBuf], chapters: &[Chapter]) {
     }
     let front = root().join("wrangler");
     let mut dirs: BTreeSet<&Path> = BTreeSet::new();
-    for dir in chapters.iter().map(|chapter| chapter.dir.as_path()).chain([front.as_path()]) {
+    for dir in chapters
+        .iter()
+        .map(|chapter| chapter.dir.as_path())
+        .chain([front.as_path()])
+    {
         let source = |path: &&PathBuf| {
             path.starts_with(dir.join("src"))
                 || path.ends_with("Cargo.toml") && path.starts_with(dir)
         };
-        if paths.iter().any(|path| source(path)) {
+        if paths.iter().any(source) {
             dirs.insert(dir);
         }
     }
     for dir in dirs {
         let begin = Instant::now();
         match worker(dir, "--dev") {
-            Ok(()) => println!("rebuilt {} in {:.1} s", place(dir), begin.elapsed().as_secs_f64()),
+            Ok(()) => println!(
+                "rebuilt {} in {:.1} s",
+                place(dir),
+                begin.elapsed().as_secs_f64()
+            ),
             Err(error) => eprintln!("{error:#}"),
         }
     }
     let begin = Instant::now();
     match setup::print_book() {
-        Ok(()) => println!("printed the book in {:.1} s", begin.elapsed().as_secs_f64()),
+        Ok(()) => {
+            println!("printed the book in {:.1} s", begin.elapsed().as_secs_f64())
+        }
         Err(error) => eprintln!("{error:#}"),
     }
 }
@@ -142,7 +168,8 @@ impl Server {
     fn start(chapters: &[Chapter], port: u16) -> Result<Self> {
         let folder = root().join("target/serve");
         fs::create_dir_all(&folder)?;
-        let mut configs = vec![config(&root().join("wrangler"), &folder, chapters)?];
+        let mut configs =
+            vec![config(&root().join("wrangler"), &folder, chapters)?];
         for chapter in chapters {
             configs.push(config(&chapter.dir, &folder, chapters)?);
         }
@@ -155,15 +182,31 @@ impl Server {
             "--persist-to",
             ".wrangler/state",
         ]);
-        wrangler.args(["--show-interactive-dev-session=false", "--log-level", "warn"]);
-        wrangler.args(configs.iter().flat_map(|config| [Path::new("--config"), config.as_path()]));
-        let child =
-            wrangler.stdin(Stdio::null()).process_group(0).spawn().context("cannot start npx")?;
+        wrangler.args([
+            "--show-interactive-dev-session=false",
+            "--log-level",
+            "warn",
+        ]);
+        wrangler.args(
+            configs
+                .iter()
+                .flat_map(|config| [Path::new("--config"), config.as_path()]),
+        );
+        let child = wrangler
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("cannot start npx")?;
         let mut server = Self { child };
         let begin = Instant::now();
-        while outside::send("GET", &format!("http://localhost:{port}/"), b"").is_err() {
+        while outside::send("GET", &format!("http://localhost:{port}/"), b"")
+            .is_err()
+        {
             server.check()?;
-            ensure!(begin.elapsed() < Duration::from_secs(60), "the server does not answer");
+            ensure!(
+                begin.elapsed() < Duration::from_secs(60),
+                "the server does not answer"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(server)
@@ -183,16 +226,28 @@ impl Drop for Server {
     }
 }
 
-/// A copy of a Worker's configuration for one process that runs them all: the Worker is built already, paths are
-/// absolute, and the front door knows the chapters that run.
+/// A copy of a Worker's configuration for one process that runs them all: the
+/// Worker is built already, paths are absolute, and the front door knows the
+/// chapters that run.
 fn config(dir: &Path, folder: &Path, chapters: &[Chapter]) -> Result<PathBuf> {
-    let mut config: toml::Table = toml::from_str(&read(&dir.join("wrangler.toml"))?)?;
+    let mut config: toml::Table =
+        toml::from_str(&read(&dir.join("wrangler.toml"))?)?;
     config.remove("build");
-    config.insert("main".into(), dir.join("build/index.js").display().to_string().into());
-    if let Some(assets) = config.get_mut("assets").and_then(toml::Value::as_table_mut) {
-        assets.insert("directory".into(), root().join("target/book").display().to_string().into());
+    config.insert(
+        "main".into(),
+        dir.join("build/index.js").display().to_string().into(),
+    );
+    if let Some(assets) =
+        config.get_mut("assets").and_then(toml::Value::as_table_mut)
+    {
+        assets.insert(
+            "directory".into(),
+            root().join("target/book").display().to_string().into(),
+        );
     }
-    if let Some(services) = config.get_mut("services").and_then(toml::Value::as_array_mut) {
+    if let Some(services) =
+        config.get_mut("services").and_then(toml::Value::as_array_mut)
+    {
         let runs = |service: &toml::Value| {
             let service = service.get("service").and_then(toml::Value::as_str);
             chapters.iter().any(|chapter| service == Some(&chapter.name))

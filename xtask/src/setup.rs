@@ -1,7 +1,8 @@
-//! Setting up: whatever is missing, at exact versions, into the project's own folder.
+//! Setting up: whatever is missing, at exact versions, into the project's own
+//! folder.
 //!
-//! Each step first looks whether it is done. A step that was interrupted goes on where it stopped, because
-//! cargo and npm keep what they have.
+//! Each step first looks whether it is done. A step that was interrupted goes on
+//! where it stopped, because cargo and npm keep what they have.
 
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -14,12 +15,21 @@ use ledger::{Versions, file_name};
 
 use crate::run::{capture, cargo, echo, program};
 
-/// The oldest Node.js that can start npm and npx; a newer one for wrangler comes as a package.
+/// The oldest Node.js that can start npm and npx; a newer one for wrangler comes as
+/// a package.
 const NODE_MIN: u32 = 20;
 /// The spelling checker.
 const TYPOS: &str = "1.52.0";
-/// Sets up what is missing. `all` also sets up what only `test` and `check` need.
-pub fn setup(all: bool) -> Result<()> {
+/// What a task is going to do; the set-up provides no more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum For {
+    Workers,
+    Book,
+    Tests,
+}
+
+/// Sets up what is missing.
+pub fn setup(task: For) -> Result<()> {
     let versions = Versions::read()?;
     let worker_build = versions.of("worker-build")?.to_owned();
     let wasm_bindgen = versions.of("wasm-bindgen")?.to_owned();
@@ -29,19 +39,24 @@ pub fn setup(all: bool) -> Result<()> {
         Step::new("the Wasm target of Rust", wasm_target_is_there, wasm_target),
         Step::new("the npm packages", npm_is_done, npm),
         Step::tool("worker-build", "worker-build", worker_build, "0"),
-        // It runs after every edit and has real work to do, so it is worth optimizing a little.
+        // It runs after every edit and has real work to do, so it is worth
+        // optimizing a little.
         Step::tool("wasm-bindgen", "wasm-bindgen-cli", wasm_bindgen, "1"),
-        Step::new("the printing press", || false, press),
     ];
-    if all {
+    if task >= For::Book {
+        steps.push(Step::new("the printing press", || false, press));
+    }
+    if task >= For::Tests {
         steps.push(Step::tool("typos", "typos-cli", TYPOS.to_owned(), "0"));
     }
-    let missing: Vec<Step> = steps.into_iter().filter(|step| !(step.done)()).collect();
+    let missing: Vec<Step> =
+        steps.into_iter().filter(|step| !(step.done)()).collect();
     let count = missing.len();
     for (at, step) in missing.into_iter().enumerate() {
         let begin = Instant::now();
         let label = format!("[{}/{count}] {}", at + 1, step.name);
-        (step.run)(&label).with_context(|| format!("could not set up {}", step.name))?;
+        (step.run)(&label)
+            .with_context(|| format!("could not set up {}", step.name))?;
         if begin.elapsed() > Duration::from_secs(1) {
             println!("{label}: done in {:.0} s", begin.elapsed().as_secs_f64());
         }
@@ -51,14 +66,19 @@ pub fn setup(all: bool) -> Result<()> {
 
 /// Where the set-up puts programs.
 pub fn bin(name: &str) -> PathBuf {
-    ledger::root().join(".tools/bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    ledger::root()
+        .join(".tools/bin")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 struct Step {
     name: String,
     done: Box<dyn Fn() -> bool>,
-    run: Box<dyn Fn(&str) -> Result<()>>,
+    run: Box<Run>,
 }
+
+/// Does a step; the text is the label of what it prints.
+type Run = dyn Fn(&str) -> Result<()>;
 
 impl Step {
     fn new(
@@ -69,8 +89,9 @@ impl Step {
         Self { name: name.into(), done: Box::new(done), run: Box::new(run) }
     }
 
-    /// A program that cargo compiles, unless PATH has that very version. `opt_level` is what it is worth:
-    /// cargo's usual 3 takes thrice as long to compile, and no reader would notice.
+    /// A program that cargo compiles, unless PATH has that very version.
+    /// `opt_level` is what it is worth: cargo's usual 3 takes thrice as long to
+    /// compile, and no reader would notice.
     fn tool(
         name: &'static str,
         package: &'static str,
@@ -87,7 +108,8 @@ impl Step {
 }
 
 fn node() -> Result<()> {
-    let remedy = "install Node.js 22 or newer from https://nodejs.org, then try again";
+    let remedy =
+        "install Node.js 22 or newer from https://nodejs.org, then try again";
     let Ok((_, version)) = capture(program("node").arg("--version")) else {
         bail!("Node.js is missing: {remedy}")
     };
@@ -97,31 +119,46 @@ fn node() -> Result<()> {
         .split('.')
         .next()
         .and_then(|n| n.parse::<u32>().ok());
-    let major = major.with_context(|| format!("`node --version` says {version:?}: {remedy}"))?;
+    let major = major
+        .with_context(|| format!("`node --version` says {version:?}: {remedy}"))?;
     ensure!(major >= NODE_MIN, "Node.js {} is too old: {remedy}", version.trim());
-    ensure!(capture(program("npm").arg("--version")).is_ok(), "npm is missing: {remedy}");
+    ensure!(
+        capture(program("npm").arg("--version")).is_ok(),
+        "npm is missing: {remedy}"
+    );
     Ok(())
 }
 
 fn wasm_target_is_there() -> bool {
     let mut rustc = program("rustc");
-    let answer =
-        capture(rustc.args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]));
-    answer.is_ok_and(|(status, dir)| status.success() && Path::new(dir.trim()).exists())
+    let answer = capture(rustc.args([
+        "--print",
+        "target-libdir",
+        "--target",
+        "wasm32-unknown-unknown",
+    ]));
+    answer.is_ok_and(|(status, dir)| {
+        status.success() && Path::new(dir.trim()).exists()
+    })
 }
 
 fn wasm_target(label: &str) -> Result<()> {
     println!("{label}: rustup target add wasm32-unknown-unknown");
-    let Ok((status, text)) =
-        capture(program("rustup").args(["target", "add", "wasm32-unknown-unknown"]))
-    else {
-        bail!("rustup is missing: install it from https://rustup.rs, then try again");
+    let Ok((status, text)) = capture(program("rustup").args([
+        "target",
+        "add",
+        "wasm32-unknown-unknown",
+    ])) else {
+        bail!(
+            "rustup is missing: install it from https://rustup.rs, then try again"
+        );
     };
     ensure!(status.success(), "{}", network(&text));
     Ok(())
 }
 
-/// npm keeps a copy of the lock in `node_modules`; ours beside it tells which one was installed.
+/// npm keeps a copy of the lock in `node_modules`; ours beside it tells which one
+/// was installed.
 fn npm_is_done() -> bool {
     let root = ledger::root();
     let lock = fs::read(root.join("package-lock.json"));
@@ -132,21 +169,32 @@ fn npm_is_done() -> bool {
 fn npm(label: &str) -> Result<()> {
     println!("{label}: npm ci");
     let mut npm = program("npm");
-    let (status, text) = capture(npm.args(["ci", "--no-fund", "--no-audit", "--loglevel=error"]))?;
+    let (status, text) =
+        capture(npm.args(["ci", "--no-fund", "--no-audit", "--loglevel=error"]))?;
     // npm explains all its options after an error.
     let error = text.split("\nnpm error Usage").next().unwrap_or_default();
     ensure!(status.success(), "{}", network(error));
     let root = ledger::root();
-    fs::copy(root.join("package-lock.json"), root.join("node_modules/.installed-lock.json"))?;
+    fs::copy(
+        root.join("package-lock.json"),
+        root.join("node_modules/.installed-lock.json"),
+    )?;
     Ok(())
 }
 
 fn is_version(program_: &Path, version: &str) -> bool {
     let answer = capture(Command::new(program_).arg("--version"));
-    answer.is_ok_and(|(_, text)| text.split_whitespace().any(|word| word == version))
+    answer
+        .is_ok_and(|(_, text)| text.split_whitespace().any(|word| word == version))
 }
 
-fn tool(label: &str, name: &str, package: &str, version: &str, opt_level: &str) -> Result<()> {
+fn tool(
+    label: &str,
+    name: &str,
+    package: &str,
+    version: &str,
+    opt_level: &str,
+) -> Result<()> {
     let target = bin(name);
     if let Some(found) = on_path(name).filter(|found| is_version(found, version)) {
         println!("{label}: taken from {}", found.display());
@@ -187,10 +235,13 @@ pub fn print_book() -> Result<()> {
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    std::env::split_paths(&path).map(|folder| folder.join(&file)).find(|program| program.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(&file))
+        .find(|program| program.is_file())
 }
 
-/// Runs cargo and shows how far it is: on one line of a terminal, or a line every ten seconds in a log.
+/// Runs cargo and shows how far it is: on one line of a terminal, or a line every
+/// ten seconds in a log.
 fn with_progress(label: &str, command: &mut Command) -> Result<()> {
     let begin = Instant::now();
     let terminal = std::io::stdout().is_terminal();
@@ -202,11 +253,14 @@ fn with_progress(label: &str, command: &mut Command) -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot start {}", file_name(Path::new(command.get_program()))))?;
+        .with_context(|| {
+            format!("cannot start {}", file_name(Path::new(command.get_program())))
+        })?;
     let mut log = Vec::new();
     let mut shown = Instant::now();
     if let Some(stderr) = child.stderr.take() {
-        // cargo redraws its bar with a carriage return, which ends a piece here as a line feed does.
+        // cargo redraws its bar with a carriage return, which ends a piece here as
+        // a line feed does.
         for piece in pieces(BufReader::new(stderr)) {
             let piece = piece?;
             if let Some(far) = how_far(&piece) {
@@ -227,7 +281,11 @@ fn with_progress(label: &str, command: &mut Command) -> Result<()> {
         print!("\r\x1b[K");
     }
     let status = child.wait()?;
-    ensure!(status.success(), "{}", network(&log[log.len().saturating_sub(25)..].join("\n")));
+    ensure!(
+        status.success(),
+        "{}",
+        network(&log[log.len().saturating_sub(25)..].join("\n"))
+    );
     Ok(())
 }
 
@@ -243,7 +301,8 @@ fn pieces(mut from: impl BufRead) -> impl Iterator<Item = std::io::Result<String
                 return (!piece.is_empty())
                     .then(|| Ok(String::from_utf8_lossy(&piece).into_owned()));
             }
-            let end = buffer.iter().position(|&byte| byte == b'\r' || byte == b'\n');
+            let end =
+                buffer.iter().position(|&byte| byte == b'\r' || byte == b'\n');
             let taken = end.unwrap_or(buffer.len());
             piece.extend_from_slice(&buffer[..taken]);
             from.consume(end.map_or(taken, |at| at + 1));
@@ -260,7 +319,9 @@ fn how_far(piece: &str) -> Option<&str> {
     let (_, rest) = bar.split_once("] ")?;
     let (far, _) = rest.split_once(':').unwrap_or((rest, ""));
     far.split_once('/')
-        .is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.trim().parse::<u32>().is_ok())
+        .is_some_and(|(a, b)| {
+            a.parse::<u32>().is_ok() && b.trim().parse::<u32>().is_ok()
+        })
         .then_some(far)
 }
 
@@ -290,9 +351,13 @@ mod tests {
     /// The set-up reads how far cargo is from the bar that cargo draws.
     #[test]
     fn reads_the_bar_of_cargo() {
-        assert_eq!(how_far("    Building [=======>      ] 87/221: syn, serde"), Some("87/221"));
+        assert_eq!(
+            how_far("    Building [=======>      ] 87/221: syn, serde"),
+            Some("87/221")
+        );
         assert_eq!(how_far("   Compiling syn v2.0.1"), None);
-        let all: Vec<_> = pieces("a\rb\nc".as_bytes()).map_while(std::io::Result::ok).collect();
+        let all: Vec<_> =
+            pieces("a\rb\nc".as_bytes()).map_while(std::io::Result::ok).collect();
         assert_eq!(all, ["a", "b", "c"]);
     }
 

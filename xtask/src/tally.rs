@@ -14,7 +14,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Runs one part, prints its name before it and notes its time. An error counts as one failure.
+    /// Runs one part, prints its name before it and notes its time. An error counts
+    /// as one failure.
     pub fn part(&mut self, name: &str, part: impl FnOnce(&mut Self) -> Result<()>) {
         println!("\n=== {name}");
         let begin = Instant::now();
@@ -44,7 +45,10 @@ impl Tally {
             let total: f64 = self.times.iter().map(|(_, seconds)| seconds).sum();
             println!("{total:7.1} s  in all");
         }
-        println!("\n{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        println!(
+            "\n{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
         if self.failed > 0 {
             // The last line must stay the last.
             std::process::exit(1);

@@ -20,19 +20,28 @@ pub fn test(names: &[String]) -> Result<()> {
     let mut tally = Tally::default();
     let mut passed = BTreeSet::new();
 
-    tally.part("set-up", |_| setup::setup(true));
+    tally.part("set-up", |_| setup::setup(setup::For::Tests));
     tally.part("truth gates", |tally| {
         check::gates(tally);
         Ok(())
     });
     tally.part("clippy", |_| clippy());
     tally.part("Workers, as for a deployment", |_| build_all(&chapters, all));
-    tally.part("plain Rust", |tally| plain_rust(&chapters, all, tally, &mut passed));
-    tally.part("in the runtime", |tally| in_the_runtime(&chapters, all, tally, &mut passed));
-    tally.part("from outside", |tally| from_outside(&chapters, all, tally, &mut passed));
+    tally
+        .part("plain Rust", |tally| plain_rust(&chapters, all, tally, &mut passed));
+    tally.part("in the runtime", |tally| {
+        in_the_runtime(&chapters, all, tally, &mut passed)
+    });
+    tally.part("from outside", |tally| {
+        from_outside(&chapters, all, tally, &mut passed)
+    });
     tally.part("console blocks", |tally| {
         let summary = console::compare(&chapters, tally)?;
-        println!("{} console blocks ran, {} cannot run here", summary.ran, summary.not_run.len());
+        println!(
+            "{} console blocks ran, {} cannot run here",
+            summary.ran,
+            summary.not_run.len()
+        );
         for (place, reason) in summary.not_run {
             println!("  {place}: {reason}");
         }
@@ -71,11 +80,14 @@ fn clippy() -> Result<()> {
         "traps",
     ];
     let chapters = ledger::chapters()?;
-    let packages: Vec<&str> =
-        chapters.iter().flat_map(|chapter| ["--package", chapter.name.as_str()]).collect();
-    for arguments in
-        [[host.as_slice(), &lints].concat(), [wasm.as_slice(), &packages, &lints].concat()]
-    {
+    let packages: Vec<&str> = chapters
+        .iter()
+        .flat_map(|chapter| ["--package", chapter.name.as_str()])
+        .collect();
+    for arguments in [
+        [host.as_slice(), &lints].concat(),
+        [wasm.as_slice(), &packages, &lints].concat(),
+    ] {
         run(cargo().args(arguments))?;
     }
     Ok(())
@@ -84,7 +96,11 @@ fn clippy() -> Result<()> {
 fn build_all(chapters: &[Chapter], all: bool) -> Result<()> {
     let root = root();
     let others = [root.join("traps"), root.join("wrangler")];
-    for dir in chapters.iter().map(|chapter| &chapter.dir).chain(others.iter().filter(|_| all)) {
+    for dir in chapters
+        .iter()
+        .map(|chapter| &chapter.dir)
+        .chain(others.iter().filter(|_| all))
+    {
         worker(dir, "--release")?;
     }
     if let Some(chapter) = chapters.iter().find(|chapter| chapter.name == "ch02") {
@@ -102,8 +118,12 @@ fn plain_rust(
     passed: &mut BTreeSet<String>,
 ) -> Result<()> {
     for chapter in chapters {
-        let names = libtest(cargo().args(["test", "--locked", "--package", &chapter.name]), tally)?;
-        // Unit tests are named by their module: rules::tests::sums is in src/rules.rs.
+        let names = libtest(
+            cargo().args(["test", "--locked", "--package", &chapter.name]),
+            tally,
+        )?;
+        // Unit tests are named by their module: rules::tests::sums is in
+        // src/rules.rs.
         passed.extend(names.iter().filter_map(|name| {
             let (module, _) = name.split_once("::")?;
             let (_, test) = name.rsplit_once("::")?;
@@ -132,24 +152,35 @@ fn from_outside(
     tally: &mut Tally,
     passed: &mut BTreeSet<String>,
 ) -> Result<()> {
-    let mut files: Vec<&str> = chapters.iter().map(|chapter| chapter.name.as_str()).collect();
+    let mut files: Vec<&str> =
+        chapters.iter().map(|chapter| chapter.name.as_str()).collect();
     if all {
         files.push("book");
     }
     for file in files {
         if !root().join(format!("tools/outside/tests/{file}.rs")).exists() {
-            bail!("tools/outside/tests/{file}.rs is missing: every chapter is tested from outside");
+            bail!(
+                "tools/outside/tests/{file}.rs is missing: every chapter is tested from outside"
+            );
         }
         let mut test = cargo();
         test.args(["test", "--locked", "--package", "outside", "--test", file]);
         let names = libtest(test.args(["--", "--test-threads=1"]), tally)?;
-        passed.extend(names.iter().map(|name| format!("tools/outside/tests/{file}.rs#{name}")));
+        passed.extend(
+            names
+                .iter()
+                .map(|name| format!("tools/outside/tests/{file}.rs#{name}")),
+        );
     }
     Ok(())
 }
 
-/// Runs `cargo test`, counts its tests one by one, and returns the names of those that passed.
-fn libtest(command: &mut std::process::Command, tally: &mut Tally) -> Result<Vec<String>> {
+/// Runs `cargo test`, counts its tests one by one, and returns the names of those
+/// that passed.
+fn libtest(
+    command: &mut std::process::Command,
+    tally: &mut Tally,
+) -> Result<Vec<String>> {
     echo(command);
     let (status, text) = capture(command.env("CARGO_TERM_COLOR", "never"))?;
     let mut names = Vec::new();

@@ -24,7 +24,7 @@ pub struct Outcome {
 /// `cargo xtask exercise`
 pub fn exercise(name: &str) -> Result<()> {
     let chapters = chapters_named(&[name.to_owned()])?;
-    setup::setup(false)?;
+    setup::setup(setup::For::Workers)?;
     for chapter in chapters {
         worker(&chapter.dir, "--release")?;
         for outcome in run(&[&chapter.name], true)? {
@@ -37,12 +37,15 @@ pub fn exercise(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of these projects (all, if there are none), or what their pages ask the reader to try.
+/// Runs the tests of these projects (all, if there are none), or what their pages
+/// ask the reader to try.
 pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
     let file = root().join("target/vitest.json");
     let _ = fs::remove_file(&file);
     let mut vitest = npx(&root());
-    vitest.args(["vitest", "run"]).args(projects.iter().flat_map(|name| ["--project", name]));
+    vitest
+        .args(["vitest", "run"])
+        .args(projects.iter().flat_map(|name| ["--project", name]));
     if exercises {
         vitest.env("EXERCISES", "1");
     }
@@ -51,13 +54,21 @@ pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
     let (status, text) = capture(&mut vitest)?;
     ensure!(file.exists(), "Vitest did not run ({status}):\n{text}");
 
-    let report: Value = serde_json::from_str(&read(&file)?).context("the report of Vitest")?;
+    let report: Value =
+        serde_json::from_str(&read(&file)?).context("the report of Vitest")?;
     let mut outcomes = Vec::new();
     for suite in list(&report, "testResults") {
         let path = word(suite, "name");
-        let path = path.strip_prefix(&format!("{}/", root().display())).unwrap_or(&path).to_owned();
+        let path = path
+            .strip_prefix(&format!("{}/", root().display()))
+            .unwrap_or(&path)
+            .to_owned();
         let tests = list(suite, "assertionResults");
-        ensure!(!tests.is_empty(), "{path} did not run:\n{}\n{text}", word(suite, "message"));
+        ensure!(
+            !tests.is_empty(),
+            "{path} did not run:\n{}\n{text}",
+            word(suite, "message")
+        );
         outcomes.extend(tests.iter().map(|test| {
             Outcome {
                 file: path.clone(),
@@ -72,7 +83,8 @@ pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
         }));
     }
     ensure!(!outcomes.is_empty(), "Vitest found no tests ({status}):\n{text}");
-    let explained = status.success() || outcomes.iter().any(|outcome| outcome.status == "failed");
+    let explained = status.success()
+        || outcomes.iter().any(|outcome| outcome.status == "failed");
     ensure!(explained, "Vitest failed ({status}):\n{text}");
     Ok(outcomes)
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::stream;
 use serde::Serialize;
 use worker::{
-    Context, Delay, Env, Error, MessageBatch, MessageExt, Request, Response, RouteContext, Router,
-    ScheduleContext, ScheduledEvent, console_error, console_log, event,
+    Context, Delay, Env, Error, MessageBatch, MessageExt, Request, Response,
+    RouteContext, Router, ScheduleContext, ScheduledEvent, console_error,
+    console_log, event,
 };
 
 use rules::{Greeting, Refusal};
@@ -49,7 +50,11 @@ async fn fetch(req: Request, env: Env, ctx: Context) -> worker::Result<Response>
 // ANCHOR_END: fetch
 
 // ANCHOR: respond
-async fn respond(mut req: Request, env: Env, ctx: Context) -> Result<Response, Failure> {
+async fn respond(
+    mut req: Request,
+    env: Env,
+    ctx: Context,
+) -> Result<Response, Failure> {
     let path = req.path();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (req.inner().method().as_str(), segments.as_slice()) {
@@ -73,9 +78,13 @@ async fn respond(mut req: Request, env: Env, ctx: Context) -> Result<Response, F
         ("GET" | "HEAD", ["diary"]) => diary(&env).await,
         ("GET" | "HEAD", ["open"]) => open(&ctx),
 
-        (_, ["greetings" | "later" | "jobs"]) => Err(Refusal::Method("POST").into()),
+        (_, ["greetings" | "later" | "jobs"]) => {
+            Err(Refusal::Method("POST").into())
+        }
         (_, ["" | "help" | "settings" | "countdown" | "diary" | "open"])
-        | (_, ["hello", _] | ["router", ..]) => Err(Refusal::Method("GET, HEAD").into()),
+        | (_, ["hello", _] | ["router", ..]) => {
+            Err(Refusal::Method("GET, HEAD").into())
+        }
         _ => Err(Refusal::Path.into()),
     }
 }
@@ -91,17 +100,23 @@ fn hello(env: &Env, name: &str) -> Result<Response, Failure> {
 
 /// A path comes as it was sent: `Ada%20L.` for `Ada L.`
 fn percent_decoded(segment: &str) -> Result<String, Refusal> {
-    worker::js_sys::decode_uri_component(segment).map(String::from).map_err(|_| Refusal::Name)
+    worker::js_sys::decode_uri_component(segment)
+        .map(String::from)
+        .map_err(|_| Refusal::Name)
 }
 
 // ANCHOR: router
-/// The same greeting by `worker::Router`, whose patterns name their parts. It treats HEAD as a method of its own.
+/// The same greeting by `worker::Router`, whose patterns name their parts. It
+/// treats HEAD as a method of its own.
 fn router() -> Router<'static, ()> {
     let pattern = "/router/hello/:name";
     Router::new().get(pattern, hello_by_router).head(pattern, hello_by_router)
 }
 
-fn hello_by_router(_req: Request, ctx: RouteContext<()>) -> worker::Result<Response> {
+fn hello_by_router(
+    _req: Request,
+    ctx: RouteContext<()>,
+) -> worker::Result<Response> {
     let name = ctx.param("name").map_or("", String::as_str);
     web::answer(hello(&ctx.env, name))
 }
@@ -162,7 +177,9 @@ async fn write_down(env: &Env, event: &str, line: &str) -> bool {
     };
     written
         .await
-        .inspect_err(|error| console_error!("the diary did not take {event}: {error}"))
+        .inspect_err(|error| {
+            console_error!("the diary did not take {event}: {error}")
+        })
         .is_ok()
 }
 
@@ -195,9 +212,14 @@ async fn scheduled(event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
 
 // ANCHOR: queue
 #[event(queue)]
-async fn queue(batch: MessageBatch<String>, env: Env, _ctx: Context) -> worker::Result<()> {
+async fn queue(
+    batch: MessageBatch<String>,
+    env: Env,
+    _ctx: Context,
+) -> worker::Result<()> {
     for message in batch.iter() {
-        // A message that is no text will be none the next time either: log it and let it go.
+        // A message that is no text will be none the next time either: log it and
+        // let it go.
         let message = match message {
             Ok(message) => message,
             Err(error) => {
@@ -216,7 +238,8 @@ async fn queue(batch: MessageBatch<String>, env: Env, _ctx: Context) -> worker::
 // ANCHOR_END: queue
 
 // ANCHOR: open
-/// Asks the runtime to send the request on to the origin if this Worker throws, and then fails.
+/// Asks the runtime to send the request on to the origin if this Worker throws, and
+/// then fails.
 fn open(ctx: &Context) -> Result<Response, Failure> {
     ctx.pass_through_on_exception();
     Err(Failure::Broken(Error::RustError("the roof is leaking".into())))

@@ -56,7 +56,8 @@ pub struct Greeting {
 impl Greeting {
     /// Greets whoever the JSON in `body` names.
     pub fn parse(words: &str, body: &[u8]) -> Result<Self, Refusal> {
-        let guest: Guest = serde_json::from_slice(body).map_err(|_| Refusal::Json)?;
+        let guest: Guest =
+            serde_json::from_slice(body).map_err(|_| Refusal::Json)?;
         let greeting = greet(words, &guest.name)?;
         let length = greeting.chars().count();
         Ok(Self { greeting, length })
@@ -84,7 +85,8 @@ pub fn job(body: &[u8]) -> Result<String, Refusal> {
 mod tests {
     use super::*;
 
-    /// Names may be in any script, but not empty, endless or full of control characters.
+    /// Names may be in any script, but not empty, endless or full of control
+    /// characters.
     #[test]
     fn names() {
         assert_eq!(greet("Hello", "Ada"), Ok("Hello, Ada!".into()));
@@ -99,9 +101,20 @@ mod tests {
     fn guests() {
         let greeting = Greeting { greeting: "Hi, Ada!".into(), length: 8 };
         assert_eq!(Greeting::parse("Hi", br#"{"name":"Ada"}"#), Ok(greeting));
-        for bad in ["", "{}", "Ada", r#"{"name":7}"#, r#"{"name":"Ada","age":36}"#, "[", "\u{feff}"]
-        {
-            assert_eq!(Greeting::parse("Hi", bad.as_bytes()), Err(Refusal::Json), "{bad:?}");
+        for bad in [
+            "",
+            "{}",
+            "Ada",
+            r#"{"name":7}"#,
+            r#"{"name":"Ada","age":36}"#,
+            "[",
+            "\u{feff}",
+        ] {
+            assert_eq!(
+                Greeting::parse("Hi", bad.as_bytes()),
+                Err(Refusal::Json),
+                "{bad:?}"
+            );
         }
         assert_eq!(Greeting::parse("Hi", br#"{"name":""}"#), Err(Refusal::Name));
     }
@@ -119,8 +132,13 @@ mod tests {
     /// The statuses that callers rely on.
     #[test]
     fn statuses() {
-        let status = [Refusal::Path, Refusal::Method("GET"), Refusal::BodySize, Refusal::Json]
-            .map(|refusal| refusal.status());
+        let status = [
+            Refusal::Path,
+            Refusal::Method("GET"),
+            Refusal::BodySize,
+            Refusal::Json,
+        ]
+        .map(|refusal| refusal.status());
         assert_eq!(status, [404, 405, 413, 400]);
     }
 }

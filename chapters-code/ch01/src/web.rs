@@ -38,8 +38,9 @@ pub fn answer(outcome: std::result::Result<Response, Failure>) -> Result<Respons
 
 /// One line of plain text that says what was wrong and what would be right.
 pub fn refuse(refusal: &Refusal) -> Result<Response> {
-    let response =
-        ResponseBuilder::new().with_status(refusal.status()).ok(format!("{refusal}\n"))?;
+    let response = ResponseBuilder::new()
+        .with_status(refusal.status())
+        .ok(format!("{refusal}\n"))?;
     if let Refusal::Method(allow) = refusal {
         response.headers().set("Allow", allow)?;
     }
@@ -47,21 +48,30 @@ pub fn refuse(refusal: &Refusal) -> Result<Response> {
 }
 
 // ANCHOR: body
-/// Reads the body of a request, and stops as soon as it is larger than [`BODY_MAX`] bytes.
+/// Reads the body of a request, and refuses one that is larger than [`BODY_MAX`]
+/// bytes: at once if its length is declared, else at its end.
 ///
-/// `Request::bytes` would hold all of it in memory first, however large it is.
+/// `Request::bytes` would hold all of it in memory, however large it is. What is too
+/// much is read all the same, but not kept: a client that is still sending would not
+/// hear the answer.
 pub async fn body(req: &mut Request) -> std::result::Result<Vec<u8>, Failure> {
+    let declared = req.headers().get("Content-Length")?;
+    let declared = declared.and_then(|length| length.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > BODY_MAX) {
+        return Err(Refusal::BodySize.into());
+    }
     let mut body = Vec::new();
     if req.inner().body().is_none() {
         return Ok(body);
     }
+    let mut fits = true;
     let mut stream = req.stream()?;
     while let Some(chunk) = stream.try_next().await? {
-        if body.len() + chunk.len() > BODY_MAX {
-            return Err(Refusal::BodySize.into());
+        fits &= body.len() + chunk.len() <= BODY_MAX;
+        if fits {
+            body.extend(chunk);
         }
-        body.extend(chunk);
     }
-    Ok(body)
+    if fits { Ok(body) } else { Err(Refusal::BodySize.into()) }
 }
 // ANCHOR_END: body

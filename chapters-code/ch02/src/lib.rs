@@ -1,4 +1,5 @@
-//! A counter in the memory of a Durable Object: the smallest object that is worth an address.
+//! A counter in the memory of a Durable Object: the smallest object that is worth
+//! an address.
 #![deny(clippy::await_holding_refcell_ref)]
 
 mod missing;
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 use worker::{
-    Context, DurableObject, Env, Method, ObjectId, ObjectNamespace, Request, Response, State, Stub,
-    durable_object, event, wasm_bindgen,
+    Context, DurableObject, Env, Method, ObjectId, ObjectNamespace, Request,
+    Response, State, Stub, durable_object, event, wasm_bindgen,
 };
 
 use rules::{Refusal, Route, Target, Who};
@@ -32,7 +33,8 @@ GET  /last-city                              where the caller before you was
 ";
 
 // ANCHOR: fetch
-/// The Worker: it makes sense of the request, finds the object, and passes the question on.
+/// The Worker: it makes sense of the request, finds the object, and passes the
+/// question on.
 #[event(fetch)]
 async fn fetch(req: Request, env: Env, _ctx: Context) -> worker::Result<Response> {
     web::answer(respond(req, &env).await)
@@ -46,8 +48,12 @@ async fn respond(mut req: Request, env: &Env) -> Result<Response, Failure> {
         Route::NewId { within } => new_id(&counters, within),
         Route::IdOf { name } => id_of(&counters, name),
         Route::Same { id, name } => same(&counters, id, name),
-        Route::Read(target) => ask(&target.stub(&counters)?, Method::Get, "/").await,
-        Route::About(target) => ask(&target.stub(&counters)?, Method::Get, "/about").await,
+        Route::Read(target) => {
+            ask(&target.stub(&counters)?, Method::Get, "/").await
+        }
+        Route::About(target) => {
+            ask(&target.stub(&counters)?, Method::Get, "/about").await
+        }
         Route::Add(target) => {
             let amount = rules::amount(&web::body(&mut req).await?)?;
             ask(&target.stub(&counters)?, Method::Post, &format!("/{amount}")).await
@@ -61,8 +67,8 @@ async fn respond(mut req: Request, env: &Env) -> Result<Response, Failure> {
 // ANCHOR_END: fetch
 
 // ANCHOR: ask
-/// Sends a request to the object behind the stub. Nobody looks up the host of this URL:
-/// the stub alone says which object answers.
+/// Sends a request to the object behind the stub. Nobody looks up the host of this
+/// URL: the stub alone says which object answers.
 async fn ask(stub: &Stub, method: Method, path: &str) -> Result<Response, Failure> {
     let request = Request::new(&format!("https://object{path}"), method)?;
     Ok(stub.fetch_with_request(request).await?)
@@ -74,14 +80,20 @@ impl Target<'_> {
     /// The stub of this counter. Making a stub wakes nobody.
     fn stub(&self, counters: &ObjectNamespace) -> Result<Stub, Failure> {
         let part = match self.within {
-            Some(place) => &missing::jurisdiction(counters, place).map_err(no_jurisdictions)?,
+            Some(place) => {
+                &missing::jurisdiction(counters, place).map_err(no_jurisdictions)?
+            }
             None => counters,
         };
         Ok(match (&self.who, self.near) {
             (Who::Name(name), None) => part.get_by_name(name)?,
-            (Who::Name(name), Some(hint)) => part.get_by_name_with_location_hint(name, hint)?,
+            (Who::Name(name), Some(hint)) => {
+                part.get_by_name_with_location_hint(name, hint)?
+            }
             (Who::Id(id), None) => own_id(part, id)?.get_stub()?,
-            (Who::Id(id), Some(hint)) => own_id(part, id)?.get_stub_with_location_hint(hint)?,
+            (Who::Id(id), Some(hint)) => {
+                own_id(part, id)?.get_stub_with_location_hint(hint)?
+            }
         })
     }
 }
@@ -89,17 +101,25 @@ impl Target<'_> {
 
 // ANCHOR: own_id
 /// The id that those digits spell. Ids of other namespaces are refused.
-fn own_id<'a>(counters: &'a ObjectNamespace, hex: &str) -> Result<ObjectId<'a>, Refusal> {
+fn own_id<'a>(
+    counters: &'a ObjectNamespace,
+    hex: &str,
+) -> Result<ObjectId<'a>, Refusal> {
     counters.id_from_string(hex).map_err(|_| Refusal::Id)
 }
 // ANCHOR_END: own_id
 
 // ANCHOR: new_id
 /// A fresh id, which no name leads to. Whoever loses it has lost the counter.
-fn new_id(counters: &ObjectNamespace, within: Option<&str>) -> Result<Response, Failure> {
+fn new_id(
+    counters: &ObjectNamespace,
+    within: Option<&str>,
+) -> Result<Response, Failure> {
     let id = match within {
         None => counters.unique_id()?,
-        Some(place) => counters.unique_id_with_jurisdiction(place).map_err(no_jurisdictions)?,
+        Some(place) => {
+            counters.unique_id_with_jurisdiction(place).map_err(no_jurisdictions)?
+        }
     };
     let card = IdCard { id: id.to_string(), name: id.name() };
     Ok(Response::from_json(&card)?.with_status(201))
@@ -120,7 +140,11 @@ fn id_of(counters: &ObjectNamespace, name: &str) -> Result<Response, Failure> {
 
 // ANCHOR: same
 /// Two ids are equal if they lead to the same object, however you came by them.
-fn same(counters: &ObjectNamespace, id: &str, name: &str) -> Result<Response, Failure> {
+fn same(
+    counters: &ObjectNamespace,
+    id: &str,
+    name: &str,
+) -> Result<Response, Failure> {
     let same = own_id(counters, id)? == counters.id_from_name(name)?;
     Ok(Response::from_json(&same)?)
 }
@@ -144,7 +168,8 @@ static BUILT: AtomicU32 = AtomicU32::new(0);
 // ANCHOR_END: statics
 
 // ANCHOR: class
-/// One counter. Its fields live as long as the object stays in memory, and no longer.
+/// One counter. Its fields live as long as the object stays in memory, and no
+/// longer.
 #[durable_object(fetch)]
 pub struct Counter {
     state: State,
@@ -173,7 +198,8 @@ impl DurableObject for Counter {
 
 impl Counter {
     // ANCHOR: add
-    /// There is no `.await` between reading the count and writing it, so nobody gets in between.
+    /// There is no `.await` between reading the count and writing it, so nobody
+    /// gets in between.
     fn add(&self, amount: &str) -> worker::Result<Response> {
         match rules::amount(amount.as_bytes())
             .and_then(|amount| rules::add(self.count.get(), amount))
@@ -211,7 +237,8 @@ struct About {
 }
 
 // ANCHOR: visitors
-/// Remembers where its last caller was: the "In-memory state" example of the official docs.
+/// Remembers where its last caller was: the "In-memory state" example of the
+/// official docs.
 #[durable_object(fetch)]
 pub struct Visitors {
     last_city: RefCell<Option<String>>,
@@ -223,10 +250,13 @@ impl DurableObject for Visitors {
     }
 
     async fn fetch(&self, req: Request) -> worker::Result<Response> {
-        let city = req.cf().and_then(|cf| cf.city()).unwrap_or_else(|| "somewhere".into());
+        let city =
+            req.cf().and_then(|cf| cf.city()).unwrap_or_else(|| "somewhere".into());
         let line = match self.last_city.replace(Some(city.clone())) {
             None => format!("You are in {city}, and the first whom I remember.\n"),
-            Some(last) => format!("You are in {city}. The caller before you was in {last}.\n"),
+            Some(last) => {
+                format!("You are in {city}. The caller before you was in {last}.\n")
+            }
         };
         Response::ok(line)
     }

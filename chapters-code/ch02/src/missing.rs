@@ -1,7 +1,8 @@
-//! What the JavaScript API has and `worker` does not bind yet, in one file that you can copy.
+//! What the JavaScript API has and `worker` does not bind yet, in one file that you
+//! can copy.
 //!
-//! Each wrapper names the property or method of the JavaScript object; wasm-bindgen does the rest.
-//! When a later `worker` binds one of them, delete it here.
+//! Each wrapper names the property or method of the JavaScript object; wasm-bindgen
+//! does the rest. When a later `worker` binds one of them, delete it here.
 
 use worker::js_sys::Reflect;
 use worker::wasm_bindgen::prelude::*;
@@ -13,7 +14,10 @@ extern "C" {
     /// <https://developers.cloudflare.com/durable-objects/api/namespace/>
     type Namespace;
     #[wasm_bindgen(method, catch)]
-    fn jurisdiction(this: &Namespace, place: &str) -> std::result::Result<JsValue, JsValue>;
+    fn jurisdiction(
+        this: &Namespace,
+        place: &str,
+    ) -> std::result::Result<JsValue, JsValue>;
 
     /// <https://developers.cloudflare.com/durable-objects/api/stub/>
     type StubView;
@@ -29,11 +33,15 @@ extern "C" {
 }
 // ANCHOR_END: extern
 
-/// `namespace.jurisdiction(name)`: the part of the namespace that stays in one jurisdiction.
+/// `namespace.jurisdiction(name)`: the part of the namespace that stays in one
+/// jurisdiction.
 ///
 /// # Errors
 /// The local runtime has no jurisdictions: there it always fails and says so.
-pub fn jurisdiction(namespace: &ObjectNamespace, place: &str) -> Result<ObjectNamespace> {
+pub fn jurisdiction(
+    namespace: &ObjectNamespace,
+    place: &str,
+) -> Result<ObjectNamespace> {
     let namespace: &JsValue = namespace.as_ref();
     let part = namespace.unchecked_ref::<Namespace>().jurisdiction(place)?;
     Ok(part.unchecked_into())

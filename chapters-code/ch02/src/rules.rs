@@ -12,7 +12,8 @@ pub const COUNT_MAX: u64 = (1 << 53) - 1;
 pub const BODY_MAX: usize = 64;
 /// Where Cloudflare can be asked to place an object; see
 /// <https://developers.cloudflare.com/durable-objects/reference/data-location/>.
-pub const HINTS: [&str; 9] = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"];
+pub const HINTS: [&str; 9] =
+    ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"];
 /// Where an object can be made to stay; see
 /// <https://developers.cloudflare.com/durable-objects/reference/data-location/>.
 pub const JURISDICTIONS: [&str; 3] = ["eu", "fedramp", "us"];
@@ -134,7 +135,9 @@ impl<'a> Route<'a> {
                 get()?;
                 Ok(Self::Same { id: id(hex)?, name: name(text)? })
             }
-            ["counters", text] => get_or_post(target(Who::Name(name(text)?), None, None)),
+            ["counters", text] => {
+                get_or_post(target(Who::Name(name(text)?), None, None))
+            }
             ["counters", text, "id"] => {
                 get()?;
                 Ok(Self::IdOf { name: name(text)? })
@@ -145,11 +148,17 @@ impl<'a> Route<'a> {
             }
             ["counters", text, "near", place] => {
                 post()?;
-                Ok(Self::Add(target(Who::Name(name(text)?), Some(hint(place)?), None)))
+                Ok(Self::Add(target(
+                    Who::Name(name(text)?),
+                    Some(hint(place)?),
+                    None,
+                )))
             }
-            ["counters", text, "within", place] => {
-                get_or_post(target(Who::Name(name(text)?), None, Some(jurisdiction(place)?)))
-            }
+            ["counters", text, "within", place] => get_or_post(target(
+                Who::Name(name(text)?),
+                None,
+                Some(jurisdiction(place)?),
+            )),
             _ => Err(Refusal::Path),
         }
     }
@@ -192,7 +201,10 @@ pub fn amount(body: &[u8]) -> Result<u32, Refusal> {
 // ANCHOR: add
 /// The new count, if it may grow by that amount.
 pub fn add(count: u64, amount: u32) -> Result<u64, Refusal> {
-    count.checked_add(amount.into()).filter(|&sum| sum <= COUNT_MAX).ok_or(Refusal::Full)
+    count
+        .checked_add(amount.into())
+        .filter(|&sum| sum <= COUNT_MAX)
+        .ok_or(Refusal::Full)
 }
 // ANCHOR_END: add
 
@@ -200,12 +212,14 @@ pub fn add(count: u64, amount: u32) -> Result<u64, Refusal> {
 mod tests {
     use super::*;
 
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const ID: &str =
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     /// Every route of the help text is understood.
     #[test]
     fn good_requests() {
-        let kitchen = |near, within| Target { who: Who::Name("kitchen"), near, within };
+        let kitchen =
+            |near, within| Target { who: Who::Name("kitchen"), near, within };
         let by_id = |near| Target { who: Who::Id(ID), near, within: None };
         let cases = [
             ("GET", "/".into(), Route::Help),
@@ -214,29 +228,59 @@ mod tests {
             ("GET", "/counters/kitchen".into(), Route::Read(kitchen(None, None))),
             ("HEAD", "/counters/kitchen".into(), Route::Read(kitchen(None, None))),
             ("POST", "/counters/kitchen".into(), Route::Add(kitchen(None, None))),
-            ("GET", "/counters/kitchen/about".into(), Route::About(kitchen(None, None))),
+            (
+                "GET",
+                "/counters/kitchen/about".into(),
+                Route::About(kitchen(None, None)),
+            ),
             ("GET", "/counters/kitchen/id".into(), Route::IdOf { name: "kitchen" }),
-            ("POST", "/counters/kitchen/near/weur".into(), Route::Add(kitchen(Some("weur"), None))),
-            ("GET", "/counters/kitchen/within/eu".into(), Route::Read(kitchen(None, Some("eu")))),
-            ("POST", "/counters/kitchen/within/eu".into(), Route::Add(kitchen(None, Some("eu")))),
+            (
+                "POST",
+                "/counters/kitchen/near/weur".into(),
+                Route::Add(kitchen(Some("weur"), None)),
+            ),
+            (
+                "GET",
+                "/counters/kitchen/within/eu".into(),
+                Route::Read(kitchen(None, Some("eu"))),
+            ),
+            (
+                "POST",
+                "/counters/kitchen/within/eu".into(),
+                Route::Add(kitchen(None, Some("eu"))),
+            ),
             ("POST", "/ids".into(), Route::NewId { within: None }),
             ("POST", "/ids/within/us".into(), Route::NewId { within: Some("us") }),
             ("GET", format!("/ids/{ID}"), Route::Read(by_id(None))),
             ("POST", format!("/ids/{ID}"), Route::Add(by_id(None))),
             ("POST", format!("/ids/{ID}/near/oc"), Route::Add(by_id(Some("oc")))),
-            ("GET", format!("/ids/{ID}/is/kitchen"), Route::Same { id: ID, name: "kitchen" }),
+            (
+                "GET",
+                format!("/ids/{ID}/is/kitchen"),
+                Route::Same { id: ID, name: "kitchen" },
+            ),
         ];
         for (method, path, route) in &cases {
-            assert_eq!(Route::parse(method, path).as_ref(), Ok(route), "{method} {path}");
+            assert_eq!(
+                Route::parse(method, path).as_ref(),
+                Ok(route),
+                "{method} {path}"
+            );
         }
     }
 
     /// A path that is not there is 404, whatever the method.
     #[test]
     fn unknown_paths() {
-        for path in
-            ["", "/counter", "/counters", "/counters/a/b", "/ids/a/b/c", "//", "/COUNTERS/a"]
-        {
+        for path in [
+            "",
+            "/counter",
+            "/counters",
+            "/counters/a/b",
+            "/ids/a/b/c",
+            "//",
+            "/COUNTERS/a",
+        ] {
             assert_eq!(Route::parse("GET", path), Err(Refusal::Path), "{path}");
             assert_eq!(Route::parse("POST", path), Err(Refusal::Path), "{path}");
         }
@@ -263,15 +307,28 @@ mod tests {
     #[test]
     fn malformed_parts() {
         let refused = |path: &str| Route::parse("POST", path).err();
-        for bad in ["", "Kitchen", "two words", "%61", "ä", &"x".repeat(NAME_MAX + 1)] {
-            assert_eq!(refused(&format!("/counters/{bad}")), Some(Refusal::Name), "{bad:?}");
+        for bad in
+            ["", "Kitchen", "two words", "%61", "ä", &"x".repeat(NAME_MAX + 1)]
+        {
+            assert_eq!(
+                refused(&format!("/counters/{bad}")),
+                Some(Refusal::Name),
+                "{bad:?}"
+            );
         }
         assert_eq!(refused(&format!("/counters/{}", "x".repeat(NAME_MAX))), None);
         for bad in ["", "xyz", &ID[1..], &ID.replace('0', "g")] {
-            assert_eq!(refused(&format!("/ids/{bad}")), Some(Refusal::Id), "{bad:?}");
+            assert_eq!(
+                refused(&format!("/ids/{bad}")),
+                Some(Refusal::Id),
+                "{bad:?}"
+            );
         }
         assert_eq!(refused("/counters/kitchen/near/moon"), Some(Refusal::Hint));
-        assert_eq!(refused("/counters/kitchen/within/EU"), Some(Refusal::Jurisdiction));
+        assert_eq!(
+            refused("/counters/kitchen/within/EU"),
+            Some(Refusal::Jurisdiction)
+        );
         assert_eq!(refused("/ids/within/"), Some(Refusal::Jurisdiction));
     }
 
@@ -281,7 +338,9 @@ mod tests {
         for (body, good) in [("", 1), ("1", 1), ("5\n", 5), ("1000", AMOUNT_MAX)] {
             assert_eq!(amount(body.as_bytes()), Ok(good), "{body:?}");
         }
-        for bad in ["0", "1001", "-1", "1.5", "five", "{}", "99999999999999", "\0", " "] {
+        for bad in
+            ["0", "1001", "-1", "1.5", "five", "{}", "99999999999999", "\0", " "]
+        {
             assert_eq!(amount(bad.as_bytes()), Err(Refusal::Amount), "{bad:?}");
         }
         assert_eq!(amount(&[0xff, 0xfe]), Err(Refusal::Amount));
@@ -299,8 +358,13 @@ mod tests {
     /// The statuses that callers rely on.
     #[test]
     fn statuses() {
-        let status = [Refusal::Path, Refusal::Method("GET"), Refusal::Name, Refusal::BodySize]
-            .map(|refusal| refusal.status());
+        let status = [
+            Refusal::Path,
+            Refusal::Method("GET"),
+            Refusal::Name,
+            Refusal::BodySize,
+        ]
+        .map(|refusal| refusal.status());
         assert_eq!(status, [404, 405, 400, 413]);
     }
 }

@@ -1,7 +1,7 @@
 //! What the book claims, and what proves it.
 //!
-//! Both the printing press and the checks read the same files through this crate, so that a page cannot say
-//! one thing and a check look for another.
+//! Both the printing press and the checks read the same files through this crate,
+//! so that a page cannot say one thing and a check look for another.
 
 mod proofs;
 mod versions;
@@ -23,7 +23,8 @@ pub fn root() -> PathBuf {
 
 /// Reads a file of the repository, with its name in the error.
 pub fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A chapter: a page, and the Worker crate of the same number.
@@ -37,12 +38,15 @@ pub struct Chapter {
     pub page: PathBuf,
 }
 
-/// All chapters, in order. A crate without a page, or a page without a crate, is an error.
+/// All chapters, in order. A crate without a page, or a page without a crate, is an
+/// error.
 pub fn chapters() -> Result<Vec<Chapter>> {
     let root = root();
     let mut pages: Vec<PathBuf> = list(&root.join("src"))?
         .into_iter()
-        .filter(|path| file_name(path).starts_with("ch") && file_name(path).ends_with(".md"))
+        .filter(|path| {
+            file_name(path).starts_with("ch") && file_name(path).ends_with(".md")
+        })
         .collect();
     let mut chapters = Vec::new();
     for dir in list(&root.join("chapters-code"))? {
@@ -51,13 +55,19 @@ pub fn chapters() -> Result<Vec<Chapter>> {
         }
         let name = file_name(&dir).to_owned();
         let prefix = format!("{name}-");
-        let Some(at) = pages.iter().position(|page| file_name(page).starts_with(&prefix)) else {
+        let Some(at) =
+            pages.iter().position(|page| file_name(page).starts_with(&prefix))
+        else {
             bail!("chapters-code/{name} has no page: write src/{name}-<title>.md");
         };
         chapters.push(Chapter { page: pages.remove(at), name, dir });
     }
     if let Some(page) = pages.first() {
-        bail!("src/{} has no crate: add chapters-code/{}", file_name(page), &file_name(page)[..4]);
+        bail!(
+            "src/{} has no crate: add chapters-code/{}",
+            file_name(page),
+            &file_name(page)[..4]
+        );
     }
     Ok(chapters)
 }
@@ -67,17 +77,23 @@ pub fn chapters_named(names: &[String]) -> Result<Vec<Chapter>> {
     let all = chapters()?;
     for name in names {
         if !all.iter().any(|chapter| chapter.name == *name) {
-            let known: Vec<_> = all.iter().map(|chapter| chapter.name.as_str()).collect();
+            let known: Vec<_> =
+                all.iter().map(|chapter| chapter.name.as_str()).collect();
             bail!("there is no chapter {name:?}: take one of {}", known.join(", "));
         }
     }
-    Ok(all.into_iter().filter(|c| names.is_empty() || names.contains(&c.name)).collect())
+    Ok(all
+        .into_iter()
+        .filter(|c| names.is_empty() || names.contains(&c.name))
+        .collect())
 }
 
 /// The entries of a folder, sorted.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let entries = fs::read_dir(dir)
+        .with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut paths =
+        entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -178,29 +194,40 @@ pub fn claims() -> Result<Vec<Claim>> {
     Ok(data::<File>("data/claims.toml")?.claim)
 }
 
-/// Everything that must have a test: its id as tests write it, and the test it names.
+/// Everything that must have a test: its id as tests write it, and the test it
+/// names.
 pub fn obligations() -> Result<Vec<(String, String)>> {
-    let api = api()?.into_iter().filter_map(|item| Some((format!("api {}", item.id), item.test?)));
-    let traps = traps()?.into_iter().map(|trap| (format!("trap {}", trap.id), trap.test));
-    let claims = claims()?.into_iter().map(|claim| (format!("claim {}", claim.id), claim.test));
+    let api = api()?
+        .into_iter()
+        .filter_map(|item| Some((format!("api {}", item.id), item.test?)));
+    let traps =
+        traps()?.into_iter().map(|trap| (format!("trap {}", trap.id), trap.test));
+    let claims = claims()?
+        .into_iter()
+        .map(|claim| (format!("claim {}", claim.id), claim.test));
     Ok(api.chain(traps).chain(claims).collect())
 }
 
 fn data<T: serde::de::DeserializeOwned>(file: &str) -> Result<T> {
-    toml::from_str(&read(&root().join(file))?).with_context(|| format!("{file} is not as expected"))
+    toml::from_str(&read(&root().join(file))?)
+        .with_context(|| format!("{file} is not as expected"))
 }
 
 /// Where the repository is published, from `book.toml`.
 pub fn repository_url() -> Result<String> {
     let book: toml::Value = data("book.toml")?;
-    let url =
-        book.get("output").and_then(|o| o.get("html")).and_then(|h| h.get("git-repository-url"));
-    let url =
-        url.and_then(|u| u.as_str()).context("book.toml has no output.html.git-repository-url")?;
+    let url = book
+        .get("output")
+        .and_then(|o| o.get("html"))
+        .and_then(|h| h.get("git-repository-url"));
+    let url = url
+        .and_then(|u| u.as_str())
+        .context("book.toml has no output.html.git-repository-url")?;
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// The address of a file or folder of the repository. One that is not there is an error.
+/// The address of a file or folder of the repository. One that is not there is an
+/// error.
 pub fn source_url(path: &str) -> Result<String> {
     let file = root().join(path);
     let kind = match fs::metadata(&file) {

@@ -30,15 +30,22 @@ pub fn proofs() -> Result<Vec<Proof>> {
     let root = root();
     let mut files: Vec<PathBuf> = Vec::new();
     let chapters = chapters()?;
-    let folders = chapters.iter().flat_map(|c| [c.dir.join("src"), c.dir.join("tests")]);
-    for folder in folders.chain([root.join("traps/tests"), root.join("tools/outside/tests")]) {
+    let folders =
+        chapters.iter().flat_map(|c| [c.dir.join("src"), c.dir.join("tests")]);
+    for folder in
+        folders.chain([root.join("traps/tests"), root.join("tools/outside/tests")])
+    {
         if folder.exists() {
             files.extend(list(&folder)?.into_iter().filter(|file| file.is_file()));
         }
     }
     let mut proofs = Vec::new();
     for file in files {
-        let name = file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+        let name = file
+            .strip_prefix(&root)
+            .unwrap_or(&file)
+            .to_string_lossy()
+            .replace('\\', "/");
         proofs.extend(scan(&name, &read(Path::new(&file))?));
     }
     Ok(proofs)
@@ -50,8 +57,12 @@ fn scan(file: &str, text: &str) -> Vec<Proof> {
     let mut rust_test = false;
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
-        if let Some((_, ids)) = line.split_once("proves:").filter(|_| line.starts_with("//")) {
-            proves.extend(ids.split(',').map(|id| id.trim().trim_end_matches('.').to_owned()));
+        if let Some((_, ids)) =
+            line.split_once("proves:").filter(|_| line.starts_with("//"))
+        {
+            proves.extend(
+                ids.split(',').map(|id| id.trim().trim_end_matches('.').to_owned()),
+            );
         } else if line == "#[test]" {
             rust_test = true;
         } else if let Some(test) = test_name(line, rust_test) {
@@ -83,17 +94,18 @@ mod tests {
     /// Both languages' tests are found, each with what it proves.
     #[test]
     fn finds_tests_and_what_they_prove() {
-        let typescript =
-            "// proves: api 12, trap T20\n// a word\ntest(\"a name leads home\", async () => {\n";
-        let rust =
-            "/// It lasts.\n/// proves: claim lasts.\n#[test]\nfn lasts() {\n}\nfn helper() {}\n";
+        let typescript = "// proves: api 12, trap T20\n// a word\ntest(\"a name leads home\", async () => {\n";
+        let rust = "/// It lasts.\n/// proves: claim lasts.\n#[test]\nfn lasts() {\n}\nfn helper() {}\n";
         let proof = |test: &str, line, proves: &[&str]| Proof {
             file: "f".into(),
             test: test.into(),
             line,
             proves: proves.iter().map(|id| id.to_string()).collect(),
         };
-        assert_eq!(scan("f", typescript), [proof("a name leads home", 3, &["api 12", "trap T20"])]);
+        assert_eq!(
+            scan("f", typescript),
+            [proof("a name leads home", 3, &["api 12", "trap T20"])]
+        );
         assert_eq!(scan("f", rust), [proof("lasts", 4, &["claim lasts"])]);
     }
 }

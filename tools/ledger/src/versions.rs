@@ -12,7 +12,8 @@ use crate::{read, root};
 pub struct Versions(BTreeMap<String, String>);
 
 impl Versions {
-    /// Reads `Cargo.lock`, `package-lock.json`, `rust-toolchain.toml` and the first chapter's `wrangler.toml`.
+    /// Reads `Cargo.lock`, `package-lock.json`, `rust-toolchain.toml` and the first
+    /// chapter's `wrangler.toml`.
     pub fn read() -> Result<Self> {
         let root = root();
         let mut versions = BTreeMap::new();
@@ -26,8 +27,8 @@ impl Versions {
             name: String,
             version: String,
         }
-        let lock: CargoLock =
-            toml::from_str(&read(&root.join("Cargo.lock"))?).context("Cargo.lock")?;
+        let lock: CargoLock = toml::from_str(&read(&root.join("Cargo.lock"))?)
+            .context("Cargo.lock")?;
         for Package { name, version } in lock.package {
             versions.entry(name).or_insert(version);
         }
@@ -40,8 +41,9 @@ impl Versions {
         struct NpmPackage {
             version: Option<String>,
         }
-        let lock: PackageLock = serde_json::from_str(&read(&root.join("package-lock.json"))?)
-            .context("package-lock.json")?;
+        let lock: PackageLock =
+            serde_json::from_str(&read(&root.join("package-lock.json"))?)
+                .context("package-lock.json")?;
         for (path, package) in lock.packages {
             if let (Some(name), Some(version)) =
                 (path.strip_prefix("node_modules/"), package.version)
@@ -50,24 +52,31 @@ impl Versions {
             }
         }
 
-        let toolchain: toml::Value = toml::from_str(&read(&root.join("rust-toolchain.toml"))?)
-            .context("rust-toolchain.toml")?;
-        let channel =
-            toolchain.get("toolchain").and_then(|t| t.get("channel")).and_then(|c| c.as_str());
-        versions
-            .insert("rust".into(), channel.context("rust-toolchain.toml has no channel")?.into());
+        let toolchain: toml::Value =
+            toml::from_str(&read(&root.join("rust-toolchain.toml"))?)
+                .context("rust-toolchain.toml")?;
+        let channel = toolchain
+            .get("toolchain")
+            .and_then(|t| t.get("channel"))
+            .and_then(|c| c.as_str());
+        versions.insert(
+            "rust".into(),
+            channel.context("rust-toolchain.toml has no channel")?.into(),
+        );
 
         let wrangler: toml::Value =
             toml::from_str(&read(&root.join("chapters-code/ch01/wrangler.toml"))?)
                 .context("wrangler.toml")?;
-        let date = wrangler.get("compatibility_date").and_then(|date| date.as_str());
+        let date =
+            wrangler.get("compatibility_date").and_then(|date| date.as_str());
         versions.insert(
             "compatibility-date".into(),
             date.context("ch01 has no compatibility_date")?.into(),
         );
 
         // worker-build carries the number of the `worker` it belongs to.
-        let worker = versions.get("worker").context("Cargo.lock has no worker")?.clone();
+        let worker =
+            versions.get("worker").context("Cargo.lock has no worker")?.clone();
         versions.insert("worker-build".into(), worker);
         Ok(Self(versions))
     }

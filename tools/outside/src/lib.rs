@@ -1,10 +1,13 @@
-//! Starts a chapter as its reader does, with `npx wrangler dev`, and looks at it from outside.
+//! Starts a chapter as its reader does, with `npx wrangler dev`, and looks at it
+//! from outside.
 //!
-//! Every server listens on loopback only, writes its state into a folder of its own, is waited for with a limit,
-//! and is ended by its process id when the value is dropped.
+//! Every server listens on loopback only, writes its state into a folder of its
+//! own, is waited for with a limit, and is ended by its process id when the value
+//! is dropped.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-/// How long a server may take to answer for the first time: it may have to compile the chapter.
+/// How long a server may take to answer for the first time: it may have to compile
+/// the chapter.
 const START_LIMIT: Duration = Duration::from_secs(300);
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
@@ -53,11 +57,18 @@ impl Dev {
 
     /// A server that is not started yet, on empty state.
     pub fn prepare(dir: &Path, envs: &[(&str, String)]) -> Result<Self> {
-        ensure!(dir.join("wrangler.toml").exists(), "there is no Worker in {}", dir.display());
+        ensure!(
+            dir.join("wrangler.toml").exists(),
+            "there is no Worker in {}",
+            dir.display()
+        );
         Ok(Self {
             dir: dir.to_owned(),
             state: tempfile::tempdir()?,
-            envs: envs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            envs: envs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
             port: free_port()?,
             child: None,
         })
@@ -69,7 +80,13 @@ impl Dev {
         let log = File::create(self.log_file())?;
         let mut command = npx(&self.dir);
         command
-            .args(["wrangler", "dev", "--port", &self.port.to_string(), "--persist-to"])
+            .args([
+                "wrangler",
+                "dev",
+                "--port",
+                &self.port.to_string(),
+                "--persist-to",
+            ])
             .arg(self.state.path().join("state"))
             .args(["--show-interactive-dev-session=false"])
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
@@ -77,12 +94,19 @@ impl Dev {
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0);
-        self.child = Some(command.spawn().context("cannot start npx: is Node.js installed?")?);
+        self.child = Some(
+            command.spawn().context("cannot start npx: is Node.js installed?")?,
+        );
 
         let begin = Instant::now();
         while !self.log().contains("Ready on") || self.get("/").is_err() {
-            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-                bail!("wrangler dev ended ({status}) before it was ready:\n{}", self.log_tail());
+            if let Some(status) =
+                self.child.as_mut().map(Child::try_wait).transpose()?.flatten()
+            {
+                bail!(
+                    "wrangler dev ended ({status}) before it was ready:\n{}",
+                    self.log_tail()
+                );
             }
             ensure!(
                 begin.elapsed() < START_LIMIT,
@@ -95,7 +119,8 @@ impl Dev {
         Ok(())
     }
 
-    /// Kills the server and all that it started, without a word of warning: `kill -9`.
+    /// Kills the server and all that it started, without a word of warning: `kill
+    /// -9`.
     pub fn kill(&mut self) {
         self.end(Signal::KILL);
     }
@@ -126,6 +151,20 @@ impl Dev {
         fs::read(self.log_file())
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
+    }
+
+    /// Waits until the server has printed a text, which it may do after its answer.
+    pub fn expect_log(&self, text: &str) -> Result<()> {
+        let begin = Instant::now();
+        while !self.log().contains(text) {
+            ensure!(
+                begin.elapsed() < REQUEST_LIMIT,
+                "no {text:?} in:\n{}",
+                self.log()
+            );
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     fn log_tail(&self) -> String {
@@ -160,7 +199,8 @@ impl Drop for Dev {
     }
 }
 
-/// Ends a child that leads a process group, and all that it started: first asks it, then kills it.
+/// Ends a child that leads a process group, and all that it started: first asks it,
+/// then kills it.
 pub fn stop_group(child: &mut Child) {
     end_group(child, Signal::INT);
 }
@@ -171,11 +211,15 @@ pub fn kill_group(child: &mut Child) {
 }
 
 fn end_group(child: &mut Child, signal: Signal) {
-    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return;
+    };
     // An error means that the group is gone already, which is what we want.
     let _ = kill_process_group(group, signal);
     let begin = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) && begin.elapsed() < Duration::from_secs(5) {
+    while matches!(child.try_wait(), Ok(None))
+        && begin.elapsed() < Duration::from_secs(5)
+    {
         sleep(Duration::from_millis(20));
     }
     let _ = kill_process_group(group, Signal::KILL);
@@ -190,10 +234,84 @@ pub fn send(method: &str, url: &str, body: &[u8]) -> Result<Answer> {
         .allow_non_standard_methods(true)
         .build()
         .into();
-    let request = ureq::http::Request::builder().method(method).uri(url).body(body)?;
-    let mut response = agent.run(request).with_context(|| format!("{method} {url}"))?;
-    let body = response.body_mut().read_to_string().with_context(|| format!("{method} {url}"))?;
-    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+    let request =
+        ureq::http::Request::builder().method(method).uri(url).body(body)?;
+    let mut response =
+        agent.run(request).with_context(|| format!("{method} {url}"))?;
+    let body = response
+        .body_mut()
+        .read_to_string()
+        .with_context(|| format!("{method} {url}"))?;
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body,
+    })
+}
+
+/// A chapter, copied to a folder outside the repository together with the book's
+/// lock file. The tools come from the set-up: elsewhere worker-build would download
+/// them.
+#[derive(Debug)]
+pub struct Copy {
+    folder: TempDir,
+}
+
+impl Copy {
+    /// Copies a chapter.
+    pub fn of(chapter: &str) -> Result<Self> {
+        let root = ledger::root();
+        let copy = Self { folder: tempfile::tempdir()? };
+        copy_folder(&root.join("chapters-code").join(chapter), &copy.dir())?;
+        fs::copy(root.join("Cargo.lock"), copy.dir().join("Cargo.lock"))?;
+        symlink(
+            root.join("node_modules"),
+            copy.folder.path().join("node_modules"),
+        )?;
+        Ok(copy)
+    }
+
+    /// Where the copy is.
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("my app")
+    }
+
+    /// What to set in the copy: dependencies are compiled once for all copies.
+    pub fn envs(&self) -> Vec<(&'static str, String)> {
+        vec![(
+            "CARGO_TARGET_DIR",
+            ledger::root().join("target/copies").display().to_string(),
+        )]
+    }
+
+    /// Replaces a text in a file, which must be there.
+    pub fn change(&self, file: &str, from: &str, to: &str) -> Result<()> {
+        let path = self.dir().join(file);
+        let text = fs::read_to_string(&path)?;
+        ensure!(text.contains(from), "{file} does not contain {from:?}");
+        Ok(fs::write(path, text.replace(from, to))?)
+    }
+
+    /// Runs a program in the copy; returns whether it succeeded, and what it
+    /// printed.
+    pub fn run(&self, command: &mut Command) -> Result<(bool, String)> {
+        let output = command.current_dir(self.dir()).envs(self.envs()).output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for path in ledger::list(from)? {
+        let name = ledger::file_name(&path);
+        if path.is_file() {
+            fs::copy(&path, to.join(name))?;
+        } else if !["build", ".wrangler"].contains(&name) {
+            copy_folder(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// A TCP port of the loopback interface that nobody listens on just now.

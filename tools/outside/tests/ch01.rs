@@ -15,10 +15,11 @@ fn every_event_is_seen() -> Result<()> {
     assert_eq!(dev.post("/later", "")?.status, 202);
     let expected = r#"{"starts":1,"scheduled":"0 6 * * *","queue":"water the plants","later":"written after the answer"}"#;
     let begin = Instant::now();
-    while dev.get("/diary")?.body != expected && begin.elapsed() < Duration::from_secs(10) {
+    while dev.get("/diary")?.body != expected
+        && begin.elapsed() < Duration::from_secs(10)
+    {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(dev.get("/diary")?.body, expected);
-    assert!(dev.log().contains("start number 1"), "{}", dev.log());
-    Ok(())
+    dev.expect_log("start number 1")
 }

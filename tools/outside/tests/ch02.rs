@@ -3,7 +3,8 @@
 use anyhow::Result;
 use outside::Dev;
 
-/// What is only in memory does not come back after `kill -9` and a restart on the same state.
+/// What is only in memory does not come back after `kill -9` and a restart on the
+/// same state.
 /// proves: claim memory-killed
 #[test]
 fn a_kill_empties_the_memory() -> Result<()> {
@@ -11,13 +12,17 @@ fn a_kill_empties_the_memory() -> Result<()> {
     assert_eq!(dev.post("/counters/kitchen", "5")?.body, "5\n");
     assert_eq!(dev.get("/counters/kitchen")?.body, "5\n");
     dev.kill();
-    assert!(dev.get("/counters/kitchen").is_err(), "the killed server still answers");
+    assert!(
+        dev.get("/counters/kitchen").is_err(),
+        "the killed server still answers"
+    );
     dev.up()?;
     assert_eq!(dev.get("/counters/kitchen")?.body, "0\n");
     Ok(())
 }
 
-/// An id that was written down leads to the same object after `kill -9`, a restart, and forever.
+/// An id that was written down leads to the same object after `kill -9`, a restart,
+/// and forever.
 /// proves: claim id-lasts
 #[test]
 fn an_id_outlasts_the_server() -> Result<()> {
@@ -62,7 +67,12 @@ fn bad_input_is_told_and_changes_nothing() -> Result<()> {
     for (method, path, body, status) in cases {
         let answer = dev.send(method, path, body.as_bytes())?;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
-        assert_eq!(answer.body.trim().lines().count(), 1, "{method} {path}: {}", answer.body);
+        assert_eq!(
+            answer.body.trim().lines().count(),
+            1,
+            "{method} {path}: {}",
+            answer.body
+        );
     }
     let head = dev.send("HEAD", "/counters/kitchen", b"")?;
     assert_eq!((head.status, head.body.as_str()), (200, ""));

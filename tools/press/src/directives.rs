@@ -10,7 +10,8 @@
 //! | `{{#api-of ch02}}` | the API items that a chapter covers, JavaScript beside Rust |
 //! | `{{#api-map}}`, `{{#trap-list}}`, `{{#claim-list}}` | tables made from `data/*.toml` |
 //!
-//! Every page also gets its foot here. An unknown name is an error, so nothing can be cited that is not there.
+//! Every page also gets its foot here. An unknown name is an error, so nothing can
+//! be cited that is not there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,7 +34,10 @@ pub struct Directives {
 
 impl Directives {
     pub fn read() -> Result<Self> {
-        let proofs = ledger::proofs()?.into_iter().map(|proof| (proof.name(), proof)).collect();
+        let proofs = ledger::proofs()?
+            .into_iter()
+            .map(|proof| (proof.name(), proof))
+            .collect();
         Ok(Self {
             versions: Versions::read()?,
             api: ledger::api()?,
@@ -45,8 +49,10 @@ impl Directives {
 
     fn page(&self, text: &str) -> Result<String> {
         let text = replace(text, "{{#", "}}", |inside| self.directive(inside))?;
-        let mut text =
-            replace(&text, "](repo:", ")", |path| Ok(Some(format!("]({})", source_url(path)?))))?;
+        let text = replace(&text, "](repo:", ")", |path| {
+            Ok(Some(format!("]({})", source_url(path)?)))
+        })?;
+        let mut text = dedent(&text);
         let foot = self.versions.verified_with()?;
         write!(text, "\n\n<footer class=\"verified\">\n\n{foot}\n\n</footer>\n")?;
         Ok(text)
@@ -54,20 +60,27 @@ impl Directives {
 
     /// What a directive stands for, or nothing if it is not one of ours.
     fn directive(&self, inside: &str) -> Result<Option<String>> {
-        let (name, argument) = inside.trim().split_once(' ').unwrap_or((inside.trim(), ""));
+        let (name, argument) =
+            inside.trim().split_once(' ').unwrap_or((inside.trim(), ""));
         Ok(Some(match name {
             "version" => self.versions.of(argument)?.to_owned(),
             "repository" => ledger::repository_url()?,
             "claim" => {
                 let claim = self.claims.iter().find(|c| c.id == argument);
-                let claim =
-                    claim.with_context(|| format!("data/claims.toml has no claim {argument:?}"))?;
-                format!("[tested]({} \"{}\")", self.test_url(&claim.test)?, claim.fault)
+                let claim = claim.with_context(|| {
+                    format!("data/claims.toml has no claim {argument:?}")
+                })?;
+                format!(
+                    "[tested]({} \"{}\")",
+                    self.test_url(&claim.test)?,
+                    claim.fault
+                )
             }
             "trap" => {
                 let trap = self.traps.iter().find(|t| t.id == argument);
-                let trap =
-                    trap.with_context(|| format!("data/traps.toml has no trap {argument:?}"))?;
+                let trap = trap.with_context(|| {
+                    format!("data/traps.toml has no trap {argument:?}")
+                })?;
                 format!("[the test that shows it]({})", self.test_url(&trap.test)?)
             }
             "api-of" => self.api_of(argument)?,
@@ -79,7 +92,10 @@ impl Directives {
     }
 
     fn test_url(&self, test: &str) -> Result<String> {
-        let proof = self.proofs.get(test).with_context(|| format!("there is no test {test}"))?;
+        let proof = self
+            .proofs
+            .get(test)
+            .with_context(|| format!("there is no test {test}"))?;
         Ok(format!("{}#L{}", source_url(&proof.file)?, proof.line))
     }
 
@@ -92,12 +108,19 @@ impl Directives {
         let mut out = String::from(
             "| # | JavaScript | Rust | the test that proves it |\n|---:|---|---|---|\n",
         );
-        for item in self.api.iter().filter(|item| item.chapter.as_deref() == Some(chapter)) {
+        for item in
+            self.api.iter().filter(|item| item.chapter.as_deref() == Some(chapter))
+        {
             let Some(test) = &item.test else {
                 bail!("data/api.toml: item {} of {chapter} has no test", item.id)
             };
-            let (id, js, rust, note) = (item.id, cell(&item.js), cell(&item.rust), note(item));
-            writeln!(out, "| {id} | `{js}` | {rust}{note} | {} |", self.test_link(test)?)?;
+            let (id, js, rust, note) =
+                (item.id, cell(&item.js), cell(&item.rust), note(item));
+            writeln!(
+                out,
+                "| {id} | `{js}` | {rust}{note} | {} |",
+                self.test_link(test)?
+            )?;
         }
         Ok(out)
     }
@@ -111,7 +134,9 @@ impl Directives {
             self.api.len()
         )?;
         writeln!(out, "| status | items | proved |\n|---|---:|---:|")?;
-        for status in [Status::Bound, Status::Limited, Status::Extern, Status::NotToday] {
+        for status in
+            [Status::Bound, Status::Limited, Status::Extern, Status::NotToday]
+        {
             let all = self.api.iter().filter(|item| item.status == status);
             let proved = all.clone().filter(|item| item.test.is_some()).count();
             writeln!(out, "| {} | {} | {proved} |", status.word(), all.count())?;
@@ -138,7 +163,11 @@ impl Directives {
             let rust = cell(&item.rust);
             let note = note(item);
             let (id, word) = (item.id, item.status.word());
-            writeln!(out, "| {id} | `{}` | {rust}{note} | {word} | {proof} |", cell(&item.js))?;
+            writeln!(
+                out,
+                "| {id} | `{}` | {rust}{note} | {word} | {proof} |",
+                cell(&item.js)
+            )?;
         }
         Ok(out)
     }
@@ -149,14 +178,21 @@ impl Directives {
         );
         for trap in &self.traps {
             let test = self.test_link(&trap.test)?;
-            writeln!(out, "| {} | {} | {} | {test} |", trap.id, cell(&trap.says), trap.chapter)?;
+            writeln!(
+                out,
+                "| {} | {} | {} | {test} |",
+                trap.id,
+                cell(&trap.says),
+                trap.chapter
+            )?;
         }
         Ok(out)
     }
 
     fn claim_list(&self) -> Result<String> {
-        let mut out =
-            String::from("| the promise | the fault | chapter | the test |\n|---|---|---|---|\n");
+        let mut out = String::from(
+            "| the promise | the fault | chapter | the test |\n|---|---|---|---|\n",
+        );
         for claim in &self.claims {
             let test = self.test_link(&claim.test)?;
             writeln!(
@@ -180,7 +216,31 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Replaces what stands between `open` and `close`, brackets included, wherever `with` knows an answer.
+/// Takes the common indentation off every fence of Rust: a method is included as it
+/// stands in its `impl`.
+fn dedent(text: &str) -> String {
+    let mut out: Vec<&str> = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        out.push(line);
+        if !line.starts_with("```rust") {
+            continue;
+        }
+        let body: Vec<&str> =
+            lines.by_ref().take_while(|line| *line != "```").collect();
+        let indents = body.iter().filter(|line| !line.trim().is_empty());
+        let indent = indents
+            .map(|line| line.len() - line.trim_start().len())
+            .min()
+            .unwrap_or(0);
+        out.extend(body.iter().map(|line| line.get(indent..).unwrap_or_default()));
+        out.push("```");
+    }
+    out.join("\n")
+}
+
+/// Replaces what stands between `open` and `close`, brackets included, wherever
+/// `with` knows an answer.
 fn replace(
     text: &str,
     open: &str,
@@ -215,10 +275,10 @@ impl Preprocessor for Directives {
             match self.page(&chapter.content) {
                 Ok(text) => chapter.content = text,
                 Err(error) => {
-                    let page = chapter
-                        .path
-                        .as_ref()
-                        .map_or_else(|| chapter.name.clone(), |p| p.display().to_string());
+                    let page = chapter.path.as_ref().map_or_else(
+                        || chapter.name.clone(),
+                        |p| p.display().to_string(),
+                    );
                     failure.get_or_insert(anyhow!("src/{page}: {error:#}"));
                 }
             }
@@ -231,7 +291,15 @@ impl Preprocessor for Directives {
 mod tests {
     use super::*;
 
-    /// Known directives are replaced; others stay, for mdBook or for the check of what is left over.
+    /// A method loses the indentation of its `impl`, and keeps its own.
+    #[test]
+    fn dedents_methods() {
+        let text = "a\n```rust\n    fn a() {\n\n        1\n    }\n```\n    b";
+        assert_eq!(dedent(text), "a\n```rust\nfn a() {\n\n    1\n}\n```\n    b");
+    }
+
+    /// Known directives are replaced; others stay, for mdBook or for the check of
+    /// what is left over.
     #[test]
     fn replaces_what_it_knows() {
         let upper = |inside: &str| Ok((inside == "a").then(|| "A".to_owned()));

@@ -1,7 +1,7 @@
 //! Prints the book into `target/book`.
 //!
-//! mdBook and mdbook-admonish are linked in as libraries: one program, compiled once, no plug-in to install.
-//! What only this book needs is in [`directives`].
+//! mdBook and mdbook-admonish are linked in as libraries: one program, compiled
+//! once, no plug-in to install. What only this book needs is in [`directives`].
 
 mod directives;
 
@@ -18,11 +18,13 @@ fn main() -> Result<()> {
     env_logger::Builder::new().filter_level(log::LevelFilter::Warn).init();
     let root = ledger::root();
     let mut config = Config::from_disk(root.join("book.toml"))?;
-    // The repository's address stands in book.toml once; the links to the pages' sources are made from it.
+    // The repository's address stands in book.toml once; the links to the pages'
+    // sources are made from it.
     let edit = format!("{}/edit/main/{{path}}", ledger::repository_url()?);
     config.set("output.html.edit-url-template", edit)?;
 
-    // mdBook would look for a program of its own for each preprocessor that it reads of in book.toml.
+    // mdBook would look for a program of its own for each preprocessor that it
+    // reads of in book.toml.
     let mut bare = config.clone();
     bare.set("preprocessor", std::collections::BTreeMap::<String, String>::new())?;
     let mut book = MDBook::load_with_config(&root, bare)?;
@@ -40,7 +42,8 @@ fn left_over(dir: &Path) -> Result<()> {
         if path.is_dir() {
             left_over(&path)?;
         } else if path.extension().is_some_and(|ending| ending == "html") {
-            let html = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let html = fs::read_to_string(&path)
+                .with_context(|| path.display().to_string())?;
             if let Some(at) = html.find("{{#") {
                 let what: String = html[at..].chars().take(60).collect();
                 bail!(

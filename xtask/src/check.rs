@@ -313,7 +313,11 @@ fn links() -> Result<()> {
     let word = |link: &serde_json::Value, key: &str| {
         link.get(key).and_then(|value| value.as_str()).unwrap_or("?").to_owned()
     };
-    if let Some(link) = links.iter().find(|link| word(link, "state") == "BROKEN") {
+    let broken = links.iter().filter(|link| word(link, "state") == "BROKEN");
+    // The print page holds every page once more; name the page itself.
+    let of_print =
+        |link: &&serde_json::Value| word(link, "parent").ends_with("print.html");
+    if let Some(link) = broken.min_by_key(of_print) {
         bail!(
             "{} links to {}, which is not there",
             word(link, "parent"),

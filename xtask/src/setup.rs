@@ -331,10 +331,13 @@ fn network(text: &str) -> String {
     let signs = [
         "ENOTFOUND",
         "EAI_AGAIN",
-        "Could not resolve",
-        "could not resolve",
+        "ECONNREFUSED",
+        "ETIMEDOUT",
+        "ould not resolve",
+        "ould not connect",
         "dns error",
         "failed to download",
+        "network error",
     ];
     if signs.iter().any(|sign| text.contains(sign)) {
         return format!(

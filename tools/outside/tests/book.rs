@@ -2,10 +2,14 @@
 //! and traps of the build.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use outside::{Copy, Dev, npx};
+use outside::{Copy, Dev, free_port, kill_group, npx, send};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
 /// has a space.
@@ -26,6 +30,108 @@ fn copied_out_chapters_can_be_deployed() -> Result<()> {
             "the copy is not alone"
         );
     }
+    Ok(())
+}
+
+/// `cargo xtask serve` shows the book with a chapter running behind it, answers what
+/// is nobody's with the book's own 404 page, and ends all that it started on Ctrl-C.
+#[test]
+fn the_book_is_served_with_its_chapters() -> Result<()> {
+    let port = free_port()?;
+    let url = |path: &str| format!("http://localhost:{port}{path}");
+    let log = tempfile::NamedTempFile::new()?;
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut xtask = Command::new(cargo)
+        .args(["xtask", "serve", "--port", &port.to_string()])
+        .current_dir(ledger::root())
+        .stdin(Stdio::null())
+        .stdout(log.reopen()?)
+        .stderr(log.reopen()?)
+        .process_group(0)
+        .spawn()?;
+    let outcome = (|| {
+        let begin = Instant::now();
+        let counts = || send("POST", &url("/live/ch02/counters/guest"), b"5");
+        while !counts().is_ok_and(|answer| answer.status == 200) {
+            let ended = xtask.try_wait()?.is_some();
+            let log = fs::read_to_string(log.path())?;
+            ensure!(!ended && begin.elapsed() < Duration::from_secs(300), "{log}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let count = send("POST", &url("/live/ch02/counters/guest"), b"5")?;
+        assert!(count.body.trim().parse::<u32>()? >= 5, "{}", count.body);
+        assert_eq!(send("GET", &url("/live/ch01"), b"")?.body, "OK\n");
+        assert!(send("GET", &url("/"), b"")?.body.contains("A book you can touch"));
+        let page = send("GET", &url("/ch02-a-first-object.html"), b"")?;
+        assert!(page.body.contains("Last verified with"));
+        for path in ["/nowhere", "/live/ch99/counters/a", "/live/ch02x/"] {
+            let answer = send("GET", &url(path), b"")?;
+            assert_eq!(answer.status, 404, "{path}");
+            assert!(answer.body.contains("There is no such page"), "{path}");
+        }
+        Ok(())
+    })();
+    stop(&mut xtask)?;
+    outcome?;
+    assert!(send("GET", &url("/"), b"").is_err(), "something still listens");
+    Ok(())
+}
+
+/// Ctrl-C reaches `cargo` and xtask; the servers are in a group of their own, so that
+/// it is xtask that has to end them.
+fn stop(xtask: &mut Child) -> Result<()> {
+    let pid = i32::try_from(xtask.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid.filter(|_| matches!(xtask.try_wait(), Ok(None))) {
+        kill_process_group(pid, Signal::INT)?;
+    }
+    let begin = Instant::now();
+    while xtask.try_wait()?.is_none() && begin.elapsed() < Duration::from_secs(15) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    kill_group(xtask);
+    Ok(())
+}
+
+/// The front Worker packs for a deployment, with the printed book as its assets.
+#[test]
+fn the_front_door_can_be_deployed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut wrangler = npx(&ledger::root().join("wrangler"));
+    wrangler
+        .args(["wrangler", "deploy", "--dry-run", "--outdir"])
+        .arg(folder.path());
+    let output = wrangler.output()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success() && text.contains("env.CH02"), "{text}");
+    Ok(())
+}
+
+/// A mistake in the command line is one sentence and a failure.
+#[test]
+fn xtask_explains_a_wrong_command() -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    for (words, says) in [
+        (["test", "ch99"], "there is no chapter \"ch99\""),
+        (["serv", "ch01"], "unrecognized subcommand 'serv'"),
+        (["exercise", "two"], "there is no chapter \"two\""),
+    ] {
+        let mut command = Command::new(&cargo);
+        command.arg("xtask").args(words).current_dir(ledger::root());
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && text.contains(says),
+            "{words:?}: {text}"
+        );
+    }
+    let taken = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = taken.local_addr()?.port().to_string();
+    let mut serve = Command::new(&cargo);
+    serve.args(["xtask", "serve", "--port", &port]).current_dir(ledger::root());
+    let output = serve.output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(&format!("port {port} is taken")), "{text}");
     Ok(())
 }
 

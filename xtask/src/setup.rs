@@ -227,7 +227,7 @@ pub fn print_book() -> Result<()> {
     let mut press = cargo();
     echo(press.args(["run", "--quiet", "--package", "press"]));
     let (status, text) = capture(&mut press)?;
-    ensure!(status.success(), "{}", text.trim().trim_start_matches("Error: "));
+    ensure!(status.success(), "{}", text.trim());
     print!("{text}");
     Ok(())
 }
@@ -325,7 +325,8 @@ fn how_far(piece: &str) -> Option<&str> {
         .then_some(far)
 }
 
-/// Adds the remedy to the words of a tool that could not reach its registry.
+/// What a tool said; or, if it could not reach its registry, one sentence with the
+/// remedy.
 fn network(text: &str) -> String {
     let text = text.trim();
     let signs = [
@@ -339,12 +340,13 @@ fn network(text: &str) -> String {
         "failed to download",
         "network error",
     ];
-    if signs.iter().any(|sign| text.contains(sign)) {
-        return format!(
-            "{text}\nThe network cannot be reached: connect, then run the same command again; it goes on where it stopped"
-        );
+    match signs.iter().find(|sign| text.contains(*sign)) {
+        Some(sign) => format!(
+            "the network cannot be reached ({sign}): connect, then run the same command \
+             again; it goes on where it stopped"
+        ),
+        None => text.to_owned(),
     }
-    text.to_owned()
 }
 
 #[cfg(test)]

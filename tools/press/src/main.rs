@@ -7,6 +7,7 @@ mod directives;
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use mdbook::{Config, MDBook};
@@ -14,7 +15,17 @@ use mdbook_admonish::Admonish;
 
 use directives::Directives;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match print() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print() -> Result<()> {
     env_logger::Builder::new().filter_level(log::LevelFilter::Warn).init();
     let root = ledger::root();
     let mut config = Config::from_disk(root.join("book.toml"))?;

@@ -1,6 +1,7 @@
 //! The truth gates: fast, and without the runtime.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use ledger::{Versions, chapters, file_name, obligations, proofs, read, root};
@@ -206,25 +207,56 @@ const FILES: [&str; 7] = [
 /// has its own copy.
 pub const SHARED: [&str; 2] = [".cargo/config.toml", "src/web.rs"];
 
-/// All chapters look alike, and are where a reader looks for them.
-fn alike() -> Result<()> {
-    let chapters = chapters()?;
-    let first = chapters.first().context("there is no chapter")?;
-    let summary = read(&root().join("src/SUMMARY.md"))?;
-    let front = read(&root().join("wrangler/wrangler.toml"))?;
+/// A Worker, chapter or not, is compiled and run with the settings of the first.
+fn configured_alike(dir: &Path, first: &Path) -> Result<()> {
+    ensure_same(
+        &dir.join(".cargo/config.toml"),
+        &first.join(".cargo/config.toml"),
+    )?;
     let head = |text: &str| -> Vec<String> {
         text.lines()
             .filter(|line| line.starts_with("compat"))
             .map(str::to_owned)
             .collect()
     };
-    let expected = head(&read(&first.dir.join("wrangler.toml"))?);
+    let file = dir.join("wrangler.toml");
+    let wrangler = read(&file)?;
     ensure!(
-        head(&front) == expected,
-        "wrangler/wrangler.toml: not the compatibility settings of the chapters"
+        head(&wrangler) == head(&read(&first.join("wrangler.toml"))?),
+        "{}: not the compatibility settings of the chapters",
+        place(&file)
     );
     let worker_build =
         format!("worker-build@{}\n", Versions::read()?.of("worker-build")?);
+    ensure!(
+        wrangler.contains(&worker_build),
+        "{}: should install {}",
+        place(&file),
+        worker_build.trim()
+    );
+    Ok(())
+}
+
+fn ensure_same(file: &Path, first: &Path) -> Result<()> {
+    ensure!(
+        read(file)? == read(first)?,
+        "{} differs from {}",
+        place(file),
+        place(first)
+    );
+    Ok(())
+}
+
+/// All chapters look alike, and are where a reader looks for them.
+fn alike() -> Result<()> {
+    let chapters = chapters()?;
+    let first = chapters.first().context("there is no chapter")?;
+    let summary = read(&root().join("src/SUMMARY.md"))?;
+    let front = read(&root().join("wrangler/wrangler.toml"))?;
+    let others = [root().join("wrangler"), root().join("traps")];
+    for dir in chapters.iter().map(|chapter| &chapter.dir).chain(&others) {
+        configured_alike(dir, &first.dir)?;
+    }
     for chapter in &chapters {
         let name = &chapter.name;
         for file in FILES {
@@ -234,25 +266,8 @@ fn alike() -> Result<()> {
             );
         }
         for file in SHARED {
-            let same =
-                read(&chapter.dir.join(file))? == read(&first.dir.join(file))?;
-            ensure!(
-                same,
-                "chapters-code/{name}/{file} differs from the one of {}",
-                first.name
-            );
+            ensure_same(&chapter.dir.join(file), &first.dir.join(file))?;
         }
-        let wrangler = read(&chapter.dir.join("wrangler.toml"))?;
-        ensure!(
-            head(&wrangler) == expected,
-            "chapters-code/{name}/wrangler.toml: not the compatibility settings of the others"
-        );
-        let installs = wrangler.contains(&worker_build);
-        ensure!(
-            installs,
-            "chapters-code/{name}/wrangler.toml: should install {}",
-            worker_build.trim()
-        );
         let lib = read(&chapter.dir.join("src/lib.rs"))?;
         let lint = "#![deny(clippy::await_holding_refcell_ref)]";
         ensure!(

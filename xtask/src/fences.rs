@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use ledger::{file_name, list, read, root};
+use ledger::{GENERATED, file_name, list, read, root};
 
 use crate::check::SHARED;
 
@@ -275,9 +275,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for path in list(folder)? {
         if !path.is_dir() {
             files.push(path);
-        } else if !["build", "node_modules", "target", ".wrangler"]
-            .contains(&file_name(&path))
-        {
+        } else if !GENERATED.contains(&file_name(&path)) {
             walk(&path, files)?;
         }
     }

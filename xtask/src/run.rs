@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
+pub use outside::npx;
 
 /// A program that will run in the root of the repository.
 pub fn program(name: &str) -> Command {
@@ -16,11 +17,6 @@ pub fn program(name: &str) -> Command {
 /// The same cargo that runs this program.
 pub fn cargo() -> Command {
     program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-}
-
-/// A program of an npm package, in the root or in a chapter.
-pub fn npx(dir: &Path) -> Command {
-    outside::npx(dir)
 }
 
 /// How the command looks when typed.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use ledger::{Chapter, chapters_named, file_name, read, root};
+use ledger::{Chapter, GENERATED, chapters_named, file_name, read, root};
 use notify::{EventKind, RecursiveMode, Watcher};
 
 use crate::build::worker;
@@ -114,11 +114,9 @@ fn watch(
 /// served.
 fn rebuild(paths: &[PathBuf], chapters: &[Chapter]) {
     let ours = |path: &&PathBuf| {
-        !path.components().any(|part| {
-            ["build", "target", ".wrangler", "node_modules"]
-                .iter()
-                .any(|name| part.as_os_str() == *name)
-        })
+        !path
+            .components()
+            .any(|part| GENERATED.iter().any(|name| part.as_os_str() == *name))
     };
     let paths: Vec<&PathBuf> = paths.iter().filter(ours).collect();
     if paths.is_empty() {

@@ -88,6 +88,9 @@ pub fn chapters_named(names: &[String]) -> Result<Vec<Chapter>> {
         .collect())
 }
 
+/// Folders that programs write: nobody edits, checks or copies what is in them.
+pub const GENERATED: [&str; 4] = ["build", "node_modules", "target", ".wrangler"];
+
 /// The entries of a folder, sorted.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir)

@@ -307,7 +307,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
         let name = ledger::file_name(&path);
         if path.is_file() {
             fs::copy(&path, to.join(name))?;
-        } else if !["build", ".wrangler"].contains(&name) {
+        } else if !ledger::GENERATED.contains(&name) {
             copy_folder(&path, &to.join(name))?;
         }
     }

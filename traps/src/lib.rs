@@ -1,5 +1,9 @@
 //! Code that goes wrong, so that a test can show how. Do not copy it.
 
+mod ch03;
+mod ch04;
+mod ch05;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -19,8 +23,15 @@ async fn fetch(req: Request, env: Env, _ctx: Context) -> Result<Response> {
                 .run(req, env)
                 .await
         }
-        _ => {
-            env.durable_object("TRAP")?
+        // One class per chapter, so that a reset of one chapter's is not another's.
+        path => {
+            let binding = match path.split('/').nth(1) {
+                Some("ch03") => "CH03_TRAP",
+                Some("ch04") => "CH04_TRAP",
+                Some("ch05") => "CH05_TRAP",
+                _ => "TRAP",
+            };
+            env.durable_object(binding)?
                 .get_by_name("trap")?
                 .fetch_with_request(req)
                 .await

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use ledger::{Versions, chapters, file_name, obligations, proofs, read, root};
+use ledger::{
+    Chapter, Versions, chapters, file_name, obligations, proofs, read, root,
+};
 
 use crate::fences::{self, fences, pages, place};
 use crate::run::{capture, cargo, npx, program};
@@ -203,9 +205,10 @@ const FILES: [&str; 7] = [
     "src/rules.rs",
     "src/web.rs",
 ];
-/// What is the same in every chapter, word for word: chapters stand alone, so each
-/// has its own copy.
-pub const SHARED: [&str; 2] = [".cargo/config.toml", "src/web.rs"];
+/// What is the same in every chapter that has it, word for word: chapters stand
+/// alone, so each has its own copy.
+pub const SHARED: [&str; 4] =
+    [".cargo/config.toml", "src/web.rs", "src/query.rs", "src/transaction.rs"];
 
 /// A Worker, chapter or not, is compiled and run with the settings of the first.
 fn configured_alike(dir: &Path, first: &Path) -> Result<()> {
@@ -266,7 +269,12 @@ fn alike() -> Result<()> {
             );
         }
         for file in SHARED {
-            ensure_same(&chapter.dir.join(file), &first.dir.join(file))?;
+            let has = |chapter: &&Chapter| chapter.dir.join(file).exists();
+            if has(&chapter)
+                && let Some(first) = chapters.iter().find(has)
+            {
+                ensure_same(&chapter.dir.join(file), &first.dir.join(file))?;
+            }
         }
         let lib = read(&chapter.dir.join("src/lib.rs"))?;
         let lint = "#![deny(clippy::await_holding_refcell_ref)]";

@@ -5,6 +5,12 @@
 //! own, is waited for with a limit, and is ended by its process id when the value
 //! is dropped.
 
+mod browser;
+mod crowd;
+
+pub use browser::{browser, drive};
+pub use crowd::{Acknowledged, Ask, crowd, storm};
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
@@ -228,12 +234,25 @@ fn end_group(child: &mut Child, signal: Signal) {
 
 /// Sends one request and reads the whole answer, whatever its status.
 pub fn send(method: &str, url: &str, body: &[u8]) -> Result<Answer> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    send_by(&agent(), method, url, body)
+}
+
+/// A client that keeps its connections open.
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
         .timeout_global(Some(REQUEST_LIMIT))
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
         .build()
-        .into();
+        .into()
+}
+
+fn send_by(
+    agent: &ureq::Agent,
+    method: &str,
+    url: &str,
+    body: &[u8],
+) -> Result<Answer> {
     let request =
         ureq::http::Request::builder().method(method).uri(url).body(body)?;
     let mut response =

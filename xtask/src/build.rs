@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ledger::{chapters_named, root};
+use ledger::{GENERATED, chapters_named, file_name, root};
 use outside::{Copy, Dev};
 
 use crate::run::{capture, npx, run};
@@ -36,7 +36,37 @@ pub fn worker(dir: &Path, mode: &str) -> Result<()> {
     run(npx(dir).args(["worker-build", mode])).map(drop)
 }
 
-/// The same without a word, with more environment variables.
+/// Builds the Worker in `dir` for development, unless it is built already and
+/// nothing that it is made from has changed since. Says whether it built.
+pub fn worker_if_changed(dir: &Path) -> Result<bool> {
+    let built = |file: &str| modified(&dir.join("build").join(file));
+    let built = built("index.js").min(built("index_bg.wasm"));
+    let mut newest = modified(&root().join("Cargo.lock"))
+        .max(modified(&root().join("package-lock.json")));
+    newest_in(dir, &mut newest)?;
+    let changed = built.is_none() || built <= newest;
+    if changed {
+        worker(dir, "--dev")?;
+    }
+    Ok(changed)
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|meta| meta.modified()).ok()
+}
+
+fn newest_in(dir: &Path, newest: &mut Option<SystemTime>) -> Result<()> {
+    for path in ledger::list(dir)? {
+        if path.is_file() {
+            *newest = (*newest).max(modified(&path));
+        } else if !GENERATED.contains(&file_name(&path)) {
+            newest_in(&path, newest)?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds the Worker in `dir` without a word, with more environment variables.
 fn quiet_worker(dir: &Path, mode: &str, envs: &[(&str, &str)]) -> Result<()> {
     let (status, text) =
         capture(npx(dir).args(["worker-build", mode]).envs(envs.iter().copied()))?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ledger::{Chapter, GENERATED, chapters_named, file_name, read, root};
 use notify::{EventKind, RecursiveMode, Watcher};
 
-use crate::build::worker;
+use crate::build::{worker, worker_if_changed};
 use crate::fences::place;
 use crate::run::npx;
 use crate::setup;
@@ -41,7 +41,7 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
     setup::print_book()?;
     let front = root().join("wrangler");
     for dir in chapters.iter().map(|chapter| &chapter.dir).chain([&front]) {
-        worker(dir, "--dev")?;
+        worker_if_changed(dir)?;
     }
 
     let (send, events) = channel();
@@ -238,10 +238,9 @@ fn config(dir: &Path, folder: &Path, chapters: &[Chapter]) -> Result<PathBuf> {
     if let Some(assets) =
         config.get_mut("assets").and_then(toml::Value::as_table_mut)
     {
-        assets.insert(
-            "directory".into(),
-            root().join("target/book").display().to_string().into(),
-        );
+        let directory = assets.get("directory").and_then(toml::Value::as_str);
+        let directory = dir.join(directory.context("assets without a directory")?);
+        assets.insert("directory".into(), directory.display().to_string().into());
     }
     if let Some(services) =
         config.get_mut("services").and_then(toml::Value::as_array_mut)

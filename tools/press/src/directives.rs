@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, anyhow, bail};
-use ledger::{Claim, Item, Proof, Status, Trap, Versions, source_url};
+use ledger::{
+    Chapter, Claim, Item, Proof, Status, Trap, Versions, file_name, source_url,
+};
 use mdbook::book::{Book, BookItem};
 use mdbook::preprocess::{Preprocessor, PreprocessorContext};
 
@@ -30,6 +32,7 @@ pub struct Directives {
     traps: Vec<Trap>,
     claims: Vec<Claim>,
     proofs: BTreeMap<String, Proof>,
+    chapters: Vec<Chapter>,
 }
 
 impl Directives {
@@ -44,6 +47,7 @@ impl Directives {
             traps: ledger::traps()?,
             claims: ledger::claims()?,
             proofs,
+            chapters: ledger::chapters()?,
         })
     }
 
@@ -102,6 +106,14 @@ impl Directives {
     fn test_link(&self, test: &str) -> Result<String> {
         let name = test.split_once('#').map_or(test, |(_, name)| name);
         Ok(format!("[{}]({})", cell(name), self.test_url(test)?))
+    }
+
+    /// A link to the page of a chapter.
+    fn chapter_link(&self, name: &str) -> Result<String> {
+        let chapter = self.chapters.iter().find(|chapter| chapter.name == name);
+        let chapter =
+            chapter.with_context(|| format!("there is no chapter {name:?}"))?;
+        Ok(format!("[{name}]({})", file_name(&chapter.page)))
     }
 
     fn api_of(&self, chapter: &str) -> Result<String> {
@@ -176,14 +188,17 @@ impl Directives {
         let mut out = String::from(
             "| trap | what happens | chapter | the test that shows it |\n|---|---|---|---|\n",
         );
-        for trap in &self.traps {
+        let mut traps: Vec<&Trap> = self.traps.iter().collect();
+        // T7 before T20.
+        traps.sort_by_key(|trap| (&trap.chapter, trap.id.len(), &trap.id));
+        for trap in traps {
             let test = self.test_link(&trap.test)?;
             writeln!(
                 out,
                 "| {} | {} | {} | {test} |",
                 trap.id,
                 cell(&trap.says),
-                trap.chapter
+                self.chapter_link(&trap.chapter)?
             )?;
         }
         Ok(out)
@@ -193,14 +208,16 @@ impl Directives {
         let mut out = String::from(
             "| the promise | the fault | chapter | the test |\n|---|---|---|---|\n",
         );
-        for claim in &self.claims {
+        let mut claims: Vec<&Claim> = self.claims.iter().collect();
+        claims.sort_by_key(|claim| &claim.chapter);
+        for claim in claims {
             let test = self.test_link(&claim.test)?;
             writeln!(
                 out,
                 "| {} | {} | {} | {test} |",
                 cell(&claim.says),
                 cell(&claim.fault),
-                claim.chapter
+                self.chapter_link(&claim.chapter)?
             )?;
         }
         Ok(out)

@@ -42,6 +42,7 @@ pub fn gates(tally: &mut Tally) {
     );
     tally.note("citations", citations());
     tally.note("chapters", alike());
+    tally.note("the official pages", official());
     tally.note("the book prints", setup::print_book());
     tally.note("links and fragments", links());
     tally.note("spelling", spelling());
@@ -191,6 +192,22 @@ fn citations() -> Result<()> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// Appendix C answers every official page that has an item of the API.
+fn official() -> Result<()> {
+    let appendix = root().join("src/appendix-c-from-javascript.md");
+    let answers = read(&appendix)?;
+    for item in ledger::api()? {
+        ensure!(
+            answers.contains(&format!("/durable-objects/{}/", item.page)),
+            "{}: no word about the official page {}, which has {}",
+            place(&appendix),
+            item.page,
+            item.js
+        );
     }
     Ok(())
 }

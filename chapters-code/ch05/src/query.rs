@@ -21,9 +21,9 @@ mod tests {
     #[test]
     fn parameters() {
         let url =
-            "https://village/increment?nam=1&name=two+words%21&name=3#?name=4";
+            "https://village/increment?names=1&name=two+words%21&name=3#?name=4";
         assert_eq!(parameter(url, "name").as_deref(), Some("two words!"));
-        assert_eq!(parameter(url, "nam").as_deref(), Some("1"));
+        assert_eq!(parameter(url, "names").as_deref(), Some("1"));
         assert_eq!(parameter(url, "na"), None);
         assert_eq!(parameter("https://village/?name", "name").as_deref(), Some(""));
         assert_eq!(parameter("https://village/name", "name"), None);

@@ -7,8 +7,8 @@ use form_urlencoded::parse;
 /// `Request::url` would do it too, and bring the whole URL parser along: it more than
 /// doubles a small Worker.
 pub fn parameter(url: &str, name: &str) -> Option<String> {
-    let (_, query) = url.split_once('?')?;
-    let query = query.split('#').next().unwrap_or_default();
+    let before_fragment = url.split('#').next()?;
+    let (_, query) = before_fragment.split_once('?')?;
     let found = parse(query.as_bytes()).find(|(key, _)| key == name)?;
     Some(found.1.into_owned())
 }

@@ -1,44 +1,92 @@
-//! A skeleton.
+//! Alarms: a guest who is forgotten, a queue that is posted in batches, and many
+//! timers on one alarm.
 #![deny(clippy::await_holding_refcell_ref)]
-#![allow(dead_code)]
 
-mod query;
+mod batcher;
+mod book;
+mod guest;
+mod mailbox;
+mod missing;
+mod post;
 mod rules;
-mod transaction;
+mod scheduler;
+mod timer;
 mod web;
 
-use worker::{
-    Context, DurableObject, Env, Request, Response, State, durable_object, event,
-    wasm_bindgen,
-};
+use worker::Method::{Delete, Get, Post, Put};
+use worker::{Context, Date, Env, Request, Response, event};
 
+use post::{bare, with_body};
+use rules::Route;
+use timer::Timer;
+use web::Failure;
+
+const HELP: &str = "\
+POST   /guests/<name>                    visit; forgotten 5 s after the last visit
+GET    /guests/<name>                    how many visits, and when they are forgotten
+PUT    /guests/<name>/wave               forgotten 5 s after this, too
+PUT    /guests/<name>/stay               not forgotten, until after the next visit
+DELETE /guests/<name>                    forgotten at once
+POST   /batches/<name>                   queue the body; posted to the mailbox within 5 s
+GET    /batches/<name>                   what waits
+PUT    /schedules/<name>/<timer>         set a timer: {\"in\": 1500, \"every\": 60000, \"say\": \"text\"}
+DELETE /schedules/<name>/<timer>         cancel it
+GET    /schedules/<name>                 all timers
+GET    /mailboxes/<name>                 the first 20 letters in the mailbox of that name
+GET    /mailboxes/<name>/after/<number>  the next 20
+POST   /mailboxes/<name>                 deliver a letter, with its Idempotency-Key
+POST   /mailboxes/<name>/closed          turn away as many deliveries as the body says
+POST   /mailboxes/<name>/mute            keep as many, and answer as if not
+";
+
+/// The Worker: it makes sense of the request, finds the object, and passes the
+/// question on.
 #[event(fetch)]
 async fn fetch(req: Request, env: Env, _ctx: Context) -> worker::Result<Response> {
-    env.durable_object("SKELETON")?.get_by_name("a")?.fetch_with_request(req).await
+    web::answer(respond(req, &env).await)
 }
 
-#[durable_object(fetch)]
-pub struct Skeleton {
-    state: State,
+// ANCHOR: respond
+async fn respond(mut req: Request, env: &Env) -> Result<Response, Failure> {
+    let path = req.path();
+    let route = Route::parse(&req.inner().method(), &path)?;
+    let body = web::body(&mut req).await?;
+    let (village, name, request) = match route {
+        Route::Help => return Ok(Response::ok(HELP)?),
+        Route::Guest(name) => ("GUESTS", name, bare(Get, "")?),
+        Route::Visit(name) => ("GUESTS", name, bare(Post, "")?),
+        Route::CheckOut(name) => ("GUESTS", name, bare(Delete, "")?),
+        Route::Wave(name) => ("GUESTS", name, bare(Put, "wave")?),
+        Route::Stay(name) => ("GUESTS", name, bare(Put, "stay")?),
+        Route::Batch(name) => ("BATCHERS", name, bare(Get, "")?),
+        Route::Queue(name) => {
+            let item = rules::text(body)?;
+            ("BATCHERS", name, with_body(Post, "", None, &item)?)
+        }
+        Route::Schedule(name) => ("SCHEDULERS", name, bare(Get, "")?),
+        Route::SetTimer { schedule, timer } => {
+            let wish = Timer::parse(&body, Date::now().as_millis())?;
+            let wish = serde_json::to_string(&wish).map_err(worker::Error::from)?;
+            ("SCHEDULERS", schedule, with_body(Put, timer, None, &wish)?)
+        }
+        Route::Cancel { schedule, timer } => {
+            ("SCHEDULERS", schedule, bare(Delete, timer)?)
+        }
+        Route::Letters { mailbox, after } => {
+            ("MAILBOXES", mailbox, bare(Get, &format!("after/{after}"))?)
+        }
+        Route::Deliver(name) => {
+            // Nobody outside may take a key that one of our own objects will use.
+            let key = rules::key(req.headers().get(post::KEY)?)?;
+            let (key, letter) = (format!("outside/{key}"), rules::text(body)?);
+            ("MAILBOXES", name, with_body(Post, "", Some(&key), &letter)?)
+        }
+        Route::Trouble { mailbox, kind } => {
+            let count = rules::trouble(&body)?;
+            ("MAILBOXES", mailbox, bare(Post, &format!("{}/{count}", kind.name()))?)
+        }
+    };
+    let object = env.durable_object(village)?.get_by_name(name)?;
+    Ok(object.fetch_with_request(request).await?)
 }
-
-impl DurableObject for Skeleton {
-    fn new(state: State, _env: Env) -> Self {
-        Self { state }
-    }
-
-    async fn fetch(&self, req: Request) -> worker::Result<Response> {
-        let storage = self.state.storage();
-        let sql = storage.sql();
-        sql.exec("CREATE TABLE IF NOT EXISTS t (n INTEGER) STRICT", None)?;
-        let outcome = transaction::transaction_sync(&storage, || {
-            sql.exec("INSERT INTO t VALUES (1)", None)?;
-            if query::parameter(&req.inner().url(), "fail").is_some() {
-                return Err(worker::Error::from("as you like"));
-            }
-            Ok(7)
-        });
-        let rows = sql.exec("SELECT n FROM t", None)?.raw().count();
-        Response::ok(format!("{outcome:?} {rows}\n"))
-    }
-}
+// ANCHOR_END: respond

@@ -1,0 +1,248 @@
+//! Many timers on the one alarm that an object has: the pattern of the official page
+//! on alarms.
+
+use serde::{Deserialize, Serialize};
+use worker::{
+    Date, DurableObject, Env, Method, Request, Response, Result, SqlStorage, State,
+    Storage, console_warn, durable_object, wasm_bindgen,
+};
+
+use crate::rules::{Refusal, TIMERS_MAX};
+use crate::timer::{Fate, Timer, fate};
+use crate::{missing, post, web};
+
+/// How many timers are served at one ring. The rest have the next, at once.
+const RING_MAX: u32 = 50;
+
+// ANCHOR: tables
+/// `n` is never used twice, so a key made with it names one timer for ever. `due` is
+/// the turn, `next` the time at which it is tried: later than `due` if it has failed,
+/// nothing if it is dead.
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS timers (
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        due INTEGER NOT NULL,
+        next INTEGER,
+        every INTEGER,
+        tries INTEGER NOT NULL DEFAULT 0,
+        say TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS by_next ON timers (next);
+";
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    n: u64,
+    id: String,
+    due: u64,
+    next: Option<u64>,
+    every: Option<u64>,
+    tries: u32,
+    say: String,
+}
+// ANCHOR_END: tables
+
+// ANCHOR: class
+/// One schedule.
+#[durable_object(alarm)]
+pub struct Scheduler {
+    state: State,
+    env: Env,
+}
+
+impl DurableObject for Scheduler {
+    /// If the alarm got lost while there are timers, the next who comes brings it
+    /// back. Nobody else gets in before that is done.
+    fn new(state: State, env: Env) -> Self {
+        let storage = state.storage();
+        let _ready = state.block_concurrency_while(async move {
+            if storage.get_alarm().await?.is_none() && soonest(&storage)?.is_some()
+            {
+                arm(&storage).await?;
+            }
+            Ok(())
+        });
+        Self { state, env }
+    }
+
+    async fn fetch(&self, mut req: Request) -> Result<Response> {
+        let path = req.path();
+        let id = path.trim_start_matches('/');
+        match req.method() {
+            Method::Put => {
+                let timer: Timer = req.json().await?;
+                self.set(id, &timer).await
+            }
+            Method::Delete => self.cancel(id).await,
+            _ => self.list().await,
+        }
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        self.ring().await?;
+        Response::empty()
+    }
+}
+// ANCHOR_END: class
+
+// ANCHOR: arm
+/// Sets the one alarm to the soonest of all timers. Whoever has changed the table
+/// calls this before anything else is awaited, so both are written together.
+async fn arm(storage: &Storage) -> Result<()> {
+    match soonest(storage)? {
+        Some(at) => storage.set_alarm(missing::at(at)).await,
+        None => storage.delete_alarm().await,
+    }
+}
+
+fn soonest(storage: &Storage) -> Result<Option<u64>> {
+    let sql = tables(storage)?;
+    let first =
+        "SELECT next FROM timers WHERE next IS NOT NULL ORDER BY next LIMIT 1";
+    let rows = sql.exec(first, None)?.to_array::<Next>()?;
+    Ok(rows.first().map(|row| row.next))
+}
+// ANCHOR_END: arm
+
+fn tables(storage: &Storage) -> Result<SqlStorage> {
+    let sql = storage.sql();
+    sql.exec(TABLES, None)?;
+    Ok(sql)
+}
+
+fn now() -> u64 {
+    Date::now().as_millis()
+}
+
+impl Scheduler {
+    // ANCHOR: set
+    /// Sets a timer. One of that name that is there makes room for it.
+    async fn set(&self, id: &str, timer: &Timer) -> Result<Response> {
+        let storage = self.state.storage();
+        let sql = tables(&storage)?;
+        let others = sql
+            .exec(
+                "SELECT count(*) AS count FROM timers WHERE id <> ?",
+                vec![id.into()],
+            )?
+            .to_array::<Count>()?;
+        if others.first().is_some_and(|row| row.count >= TIMERS_MAX) {
+            return web::refuse(&Refusal::TimersFull);
+        }
+        sql.exec(
+            "INSERT OR REPLACE INTO timers (id, due, next, every, say)
+             VALUES (?1, ?2, ?2, ?3, ?4)",
+            vec![
+                id.into(),
+                (timer.due as i64).into(),
+                timer.every.map(|ms| ms as i64).into(),
+                timer.say.as_str().into(),
+            ],
+        )?;
+        arm(&storage).await?;
+        Ok(Response::from_json(timer)?.with_status(201))
+    }
+    // ANCHOR_END: set
+
+    // ANCHOR: cancel
+    async fn cancel(&self, id: &str) -> Result<Response> {
+        let storage = self.state.storage();
+        let gone = tables(&storage)?
+            .exec(
+                "DELETE FROM timers WHERE id = ? RETURNING due AS next",
+                vec![id.into()],
+            )?
+            .to_array::<Next>()?;
+        if gone.is_empty() {
+            return web::refuse(&Refusal::NoTimer);
+        }
+        arm(&storage).await?;
+        Response::ok("cancelled\n")
+    }
+    // ANCHOR_END: cancel
+
+    // ANCHOR: ring
+    /// Serves the timers whose time has come, one after the other. One that fails
+    /// does not hold up the rest, so its error ends here.
+    async fn ring(&self) -> Result<()> {
+        let storage = self.state.storage();
+        let name = self.state.id().name().unwrap_or_default();
+        for timer in self.due()? {
+            let key = format!("timer/{name}/{}/{}", timer.n, timer.due);
+            let posted = post::deliver(&self.env, &name, &key, &timer.say).await;
+            if let Err(error) = &posted {
+                console_warn!("{key}, try {}: {error}", timer.tries + 1);
+            }
+            self.settle(&timer, posted.is_ok())?;
+        }
+        // Last of all. If anything above fails, the runtime rings again.
+        arm(&storage).await
+    }
+
+    fn due(&self) -> Result<Vec<Row>> {
+        tables(&self.state.storage())?
+            .exec(
+                "SELECT * FROM timers WHERE next <= ? ORDER BY next, n LIMIT ?",
+                vec![(now() as i64).into(), i64::from(RING_MAX).into()],
+            )?
+            .to_array()
+    }
+    // ANCHOR_END: ring
+
+    // ANCHOR: settle
+    /// Writes down what becomes of a timer. Somebody may have cancelled or replaced
+    /// it while it was posted: then there is no row of that `n` any more.
+    fn settle(&self, timer: &Row, delivered: bool) -> Result<()> {
+        let sql = tables(&self.state.storage())?;
+        let tries = timer.tries + 1;
+        let (due, next, tries) =
+            match fate(timer.due, timer.every, tries, delivered, now()) {
+                Fate::Done => {
+                    sql.exec(
+                        "DELETE FROM timers WHERE n = ?",
+                        vec![(timer.n as i64).into()],
+                    )?;
+                    return Ok(());
+                }
+                Fate::Next(at) => (at, Some(at), 0),
+                Fate::Again(at) => (timer.due, Some(at), tries),
+                Fate::Dead => (timer.due, None, tries),
+            };
+        sql.exec(
+            "UPDATE timers SET due = ?, next = ?, tries = ? WHERE n = ?",
+            vec![
+                (due as i64).into(),
+                next.map(|at| at as i64).into(),
+                i64::from(tries).into(),
+                (timer.n as i64).into(),
+            ],
+        )?;
+        Ok(())
+    }
+    // ANCHOR_END: settle
+
+    async fn list(&self) -> Result<Response> {
+        let storage = self.state.storage();
+        let timers = tables(&storage)?
+            .exec("SELECT * FROM timers ORDER BY next IS NULL, next, n", None)?
+            .to_array()?;
+        Response::from_json(&List { alarm: storage.get_alarm().await?, timers })
+    }
+}
+
+#[derive(Deserialize)]
+struct Next {
+    next: u64,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: u32,
+}
+
+#[derive(Serialize)]
+struct List {
+    alarm: Option<i64>,
+    timers: Vec<Row>,
+}

@@ -10,15 +10,15 @@ mod missing;
 mod post;
 mod rules;
 mod scheduler;
+mod sql;
 mod timer;
 mod web;
 
 use worker::Method::{Delete, Get, Post, Put};
-use worker::{Context, Date, Env, Request, Response, event};
+use worker::{Context, Env, Request, Response, event};
 
 use post::{bare, with_body};
 use rules::Route;
-use timer::Timer;
 use web::Failure;
 
 const HELP: &str = "\
@@ -65,8 +65,7 @@ async fn respond(mut req: Request, env: &Env) -> Result<Response, Failure> {
         }
         Route::Schedule(name) => ("SCHEDULERS", name, bare(Get, "")?),
         Route::SetTimer { schedule, timer } => {
-            let wish = Timer::parse(&body, Date::now().as_millis())?;
-            let wish = serde_json::to_string(&wish).map_err(worker::Error::from)?;
+            let wish = rules::text(body)?;
             ("SCHEDULERS", schedule, with_body(Put, timer, None, &wish)?)
         }
         Route::Cancel { schedule, timer } => {

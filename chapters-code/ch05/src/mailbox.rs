@@ -8,6 +8,7 @@ use worker::{
 
 use crate::post::KEY;
 use crate::rules::{LETTERS_MAX, Refusal, Trouble};
+use crate::sql::number;
 use crate::web::{self, Failure};
 
 /// How many letters are shown at once.
@@ -69,21 +70,15 @@ impl Mailbox {
         if in_trouble(&sql, Trouble::Closed)? {
             return Err(Refusal::Closed.into());
         }
-        let known = sql
-            .exec(
-                "UPDATE letters SET came = came + 1 WHERE key = ? RETURNING body",
-                vec![key.into()],
-            )?
-            .to_array::<Body>()?;
-        let status = match known.first() {
-            Some(letter) if letter.body != body => {
-                return Err(Refusal::OtherLetter.into());
-            }
+        let known = "UPDATE letters SET came = came + (body = ?2) WHERE key = ?1
+                     RETURNING body = ?2 AS number";
+        let status = match number(&sql, known, vec![key.into(), body.into()])? {
+            Some(0) => return Err(Refusal::OtherLetter.into()),
             Some(_) => 200,
             None => {
-                let full = "SELECT count(*) AS count FROM letters";
-                let count = sql.exec(full, None)?.to_array::<Count>()?;
-                if count.first().is_some_and(|row| row.count >= LETTERS_MAX) {
+                let last = "SELECT letter AS number FROM letters
+                            ORDER BY letter DESC LIMIT 1";
+                if number(&sql, last, vec![])? >= Some(LETTERS_MAX) {
                     return Err(Refusal::MailboxFull.into());
                 }
                 sql.exec(
@@ -126,24 +121,9 @@ impl Mailbox {
 
 /// Whether this delivery is one of those that meet with trouble.
 fn in_trouble(sql: &SqlStorage, kind: Trouble) -> Result<bool> {
-    let left = sql
-        .exec(
-            "UPDATE troubles SET deliveries = deliveries - 1
-             WHERE kind = ? AND deliveries > 0 RETURNING deliveries AS count",
-            vec![kind.name().into()],
-        )?
-        .to_array::<Count>()?;
-    Ok(!left.is_empty())
-}
-
-#[derive(Deserialize)]
-struct Count {
-    count: u32,
-}
-
-#[derive(Deserialize)]
-struct Body {
-    body: String,
+    let next = "UPDATE troubles SET deliveries = deliveries - 1
+                WHERE kind = ? AND deliveries > 0 RETURNING deliveries AS number";
+    Ok(number(sql, next, vec![kind.name().into()])?.is_some())
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use worker::{Result, ScheduledTime, Storage};
 // ANCHOR: info
 /// `alarmInfo`, what the runtime tells an alarm handler;
 /// <https://developers.cloudflare.com/durable-objects/api/alarms/>.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct AlarmInfo {
     /// How often the runtime has tried again: 0 at the first time.
     pub retry_count: u32,
@@ -36,11 +36,11 @@ impl From<JsValue> for AlarmInfo {
     fn from(info: JsValue) -> Self {
         let get =
             |name: &str| Reflect::get(&info, &name.into()).unwrap_or_default();
-        let number = |name| get(name).as_f64().unwrap_or_default();
         Self {
-            retry_count: number("retryCount") as u32,
+            retry_count: get("retryCount").as_f64().unwrap_or_default() as u32,
             is_retry: get("isRetry").is_truthy(),
-            scheduled_time: number("scheduledTime") as u64,
+            scheduled_time: get("scheduledTime").as_f64().unwrap_or_else(Date::now)
+                as u64,
         }
     }
 }

@@ -11,9 +11,9 @@ pub const KEY_MAX: usize = 100;
 /// How many items may wait in one queue.
 pub const QUEUE_MAX: u64 = 10_000;
 /// How many timers one schedule holds.
-pub const TIMERS_MAX: u32 = 1_000;
+pub const TIMERS_MAX: u64 = 1_000;
 /// How many letters one mailbox holds.
-pub const LETTERS_MAX: u32 = 10_000;
+pub const LETTERS_MAX: u64 = 10_000;
 /// For how many deliveries a mailbox can be told to make trouble.
 pub const TROUBLE_MAX: u32 = 1_000;
 /// The shortest time from one turn of a timer to the next, in milliseconds. Each

@@ -8,6 +8,7 @@ use worker::{
 };
 
 use crate::rules::{Refusal, TIMERS_MAX};
+use crate::sql::number;
 use crate::timer::{Fate, Timer, fate};
 use crate::{missing, post, web};
 
@@ -71,8 +72,11 @@ impl DurableObject for Scheduler {
         let id = path.trim_start_matches('/');
         match req.method() {
             Method::Put => {
-                let timer: Timer = req.json().await?;
-                self.set(id, &timer).await
+                let wish = req.text().await?;
+                match Timer::parse(wish.as_bytes(), now()) {
+                    Ok(timer) => self.set(id, &timer).await,
+                    Err(refusal) => web::refuse(&refusal),
+                }
             }
             Method::Delete => self.cancel(id).await,
             _ => self.list().await,
@@ -97,11 +101,8 @@ async fn arm(storage: &Storage) -> Result<()> {
 }
 
 fn soonest(storage: &Storage) -> Result<Option<u64>> {
-    let sql = tables(storage)?;
-    let first =
-        "SELECT next FROM timers WHERE next IS NOT NULL ORDER BY next LIMIT 1";
-    let rows = sql.exec(first, None)?.to_array::<Next>()?;
-    Ok(rows.first().map(|row| row.next))
+    let first = "SELECT min(next) AS number FROM timers HAVING number IS NOT NULL";
+    number(&tables(storage)?, first, vec![])
 }
 // ANCHOR_END: arm
 
@@ -121,13 +122,8 @@ impl Scheduler {
     async fn set(&self, id: &str, timer: &Timer) -> Result<Response> {
         let storage = self.state.storage();
         let sql = tables(&storage)?;
-        let others = sql
-            .exec(
-                "SELECT count(*) AS count FROM timers WHERE id <> ?",
-                vec![id.into()],
-            )?
-            .to_array::<Count>()?;
-        if others.first().is_some_and(|row| row.count >= TIMERS_MAX) {
+        let others = "SELECT count(*) AS number FROM timers WHERE id <> ?";
+        if number(&sql, others, vec![id.into()])? >= Some(TIMERS_MAX) {
             return web::refuse(&Refusal::TimersFull);
         }
         sql.exec(
@@ -148,13 +144,8 @@ impl Scheduler {
     // ANCHOR: cancel
     async fn cancel(&self, id: &str) -> Result<Response> {
         let storage = self.state.storage();
-        let gone = tables(&storage)?
-            .exec(
-                "DELETE FROM timers WHERE id = ? RETURNING due AS next",
-                vec![id.into()],
-            )?
-            .to_array::<Next>()?;
-        if gone.is_empty() {
+        let delete = "DELETE FROM timers WHERE id = ? RETURNING n AS number";
+        if number(&tables(&storage)?, delete, vec![id.into()])?.is_none() {
             return web::refuse(&Refusal::NoTimer);
         }
         arm(&storage).await?;
@@ -229,16 +220,6 @@ impl Scheduler {
             .to_array()?;
         Response::from_json(&List { alarm: storage.get_alarm().await?, timers })
     }
-}
-
-#[derive(Deserialize)]
-struct Next {
-    next: u64,
-}
-
-#[derive(Deserialize)]
-struct Count {
-    count: u32,
 }
 
 #[derive(Serialize)]

@@ -13,7 +13,7 @@ pub const TRIES_MAX: u32 = 5;
 const PAUSE: u64 = 1_000;
 
 /// A timer as its owner wants it.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Timer {
     /// When it rings for the first time.
     pub due: u64,

@@ -1,44 +1,73 @@
-//! A skeleton.
+//! Seats on a flight, kept in SQLite, and shown to everybody who watches: the seat
+//! booking tutorial of the official docs.
 #![deny(clippy::await_holding_refcell_ref)]
-#![allow(dead_code)]
 
+mod entries;
+mod flight;
+mod lab;
+mod logbook;
+mod migrations;
+mod missing;
 mod query;
 mod rules;
+mod seats;
 mod transaction;
 mod web;
 
-use worker::{
-    Context, DurableObject, Env, Request, Response, State, durable_object, event,
-    wasm_bindgen,
-};
+use worker::{Context, Env, Request, Response, event};
 
+use rules::{Refusal, Route};
+use web::Failure;
+
+const HELP: &str = "\
+GET  /                                   the page on which to book
+GET  /seats?flightId=<id>                the seats, as JSON
+POST /book-seat?flightId=<id>            book one: {\"seatNumber\":\"3B\",\"name\":\"Ada\"}
+GET  /ws?flightId=<id>                   a WebSocket that tells the seats when they change
+
+GET  /logbooks/<name>?after=<n>&limit=<n>  entries, as JSON
+POST /logbooks/<name>                    write one: {\"text\":\"Fog\",\"details\":{\"wind\":3}}
+GET  /logbooks/<name>/search?q=<words>   entries with those words
+GET  /logbooks/<name>/tally/<detail>     how often each value of a detail stands there
+GET  /logbooks/<name>/<n>/photo          the photo of an entry
+PUT  /logbooks/<name>/<n>/photo          add one
+
+GET  /lab/types, /lab/cursors, /lab/costs, /lab/extensions, /lab/transactions, /lab/recovery
+";
+
+// ANCHOR: fetch
+/// The Worker: it makes sense of the address, finds the object, and passes the
+/// request on. The body goes through unread: the object decides about it.
 #[event(fetch)]
 async fn fetch(req: Request, env: Env, _ctx: Context) -> worker::Result<Response> {
-    env.durable_object("SKELETON")?.get_by_name("a")?.fetch_with_request(req).await
+    web::answer(respond(req, &env).await)
 }
 
-#[durable_object(fetch)]
-pub struct Skeleton {
-    state: State,
+async fn respond(req: Request, env: &Env) -> Result<Response, Failure> {
+    let (path, url) = (req.path(), req.inner().url());
+    let (binding, name) = match Route::parse(&req.inner().method(), &path, &url)? {
+        Route::Help => return Ok(Response::ok(HELP)?),
+        Route::Live { .. } if !upgrades(&req)? => {
+            return Err(Refusal::Upgrade.into());
+        }
+        Route::Seats { flight }
+        | Route::Book { flight }
+        | Route::Live { flight } => ("FLIGHTS", flight),
+        Route::Page { logbook, .. }
+        | Route::Write { logbook }
+        | Route::Search { logbook, .. }
+        | Route::Tally { logbook, .. }
+        | Route::Photo { logbook, .. }
+        | Route::SetPhoto { logbook, .. } => ("LOGBOOKS", logbook),
+        Route::Lab { .. } => ("LOGBOOKS", "lab".to_owned()),
+    };
+    let stub = env.durable_object(binding)?.get_by_name(&name)?;
+    Ok(stub.fetch_with_request(req).await?)
 }
 
-impl DurableObject for Skeleton {
-    fn new(state: State, _env: Env) -> Self {
-        Self { state }
-    }
-
-    async fn fetch(&self, req: Request) -> worker::Result<Response> {
-        let storage = self.state.storage();
-        let sql = storage.sql();
-        sql.exec("CREATE TABLE IF NOT EXISTS t (n INTEGER) STRICT", None)?;
-        let outcome = transaction::transaction_sync(&storage, || {
-            sql.exec("INSERT INTO t VALUES (1)", None)?;
-            if query::parameter(&req.inner().url(), "fail").is_some() {
-                return Err(worker::Error::from("as you like"));
-            }
-            Ok(7)
-        });
-        let rows = sql.exec("SELECT n FROM t", None)?.raw().count();
-        Response::ok(format!("{outcome:?} {rows}\n"))
-    }
+/// Whether this is the beginning of a WebSocket.
+fn upgrades(req: &Request) -> worker::Result<bool> {
+    let upgrade = req.headers().get("Upgrade")?.unwrap_or_default();
+    Ok(upgrade.eq_ignore_ascii_case("websocket"))
 }
+// ANCHOR_END: fetch

@@ -1,15 +1,83 @@
-//! The rules.
+//! The rules: which requests make sense, which seats there are, and what may be
+//! written down.
+//!
+//! Nothing here knows about Workers, so `cargo test` runs it on your own machine.
 
-/// The longest request body, in bytes.
-pub const BODY_MAX: usize = 64;
+use std::fmt;
+use std::str::FromStr;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::query::parameter;
+
+/// The longest id of a flight or a logbook, in characters.
+pub const ID_MAX: usize = 16;
+/// The rows of seats in an aeroplane.
+pub const ROWS: u8 = 10;
+/// The longest name of a passenger, in characters.
+pub const NAME_MAX: usize = 64;
+/// The longest text of an entry, in characters.
+pub const TEXT_MAX: usize = 10_000;
+/// The most details of an entry, in bytes of JSON.
+pub const DETAILS_MAX: usize = 10_000;
+/// How deep details may be nested. SQLite itself refuses what is deeper.
+pub const DEPTH_MAX: usize = 1_000;
+/// The most entries that one answer holds.
+pub const PAGE_MAX: u32 = 100;
+/// The largest number of an entry: 2^53 - 1, the last integer that JavaScript keeps
+/// exact.
+pub const ENTRY_MAX: u64 = (1 << 53) - 1;
+/// The longest text to search for, in characters.
+pub const SEARCH_MAX: usize = 100;
+/// The longest name of a detail, in characters.
+pub const DETAIL_MAX: usize = 32;
+/// The longest request body, in bytes. A row of SQLite may be 2 MB long; see
+/// <https://developers.cloudflare.com/durable-objects/platform/limits/>.
+pub const BODY_MAX: usize = 1_000_000;
+
+// ANCHOR: refusal
 /// Why a request is turned down. Its text tells the caller what would be right.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("no such path; GET / lists them")]
+    #[error("no such path; GET /help lists them")]
     Path,
     #[error("this path takes {0}")]
     Method(&'static str),
+    #[error(
+        "add ?flightId= and 1 to {ID_MAX} of the characters A-Z, a-z, 0-9, '-'"
+    )]
+    FlightId,
+    #[error("this path takes WebSockets only: send Upgrade: websocket")]
+    Upgrade,
+    #[error(r#"a booking looks like {{"seatNumber":"3B","name":"Ada"}}"#)]
+    Booking,
+    #[error("there are the seats 1A to {ROWS}F")]
+    Seat,
+    #[error("a name is 1 to {NAME_MAX} characters long, none of them a control")]
+    Name,
+    #[error("{0} is taken")]
+    Taken(Seat),
+    #[error("a logbook's name is 1 to {ID_MAX} of A-Z, a-z, 0-9, '-'")]
+    Logbook,
+    #[error(r#"an entry looks like {{"text":"Fog","details":{{"wind":3}}}}"#)]
+    Entry,
+    #[error("a text is 1 to {TEXT_MAX} characters long")]
+    Text,
+    #[error(
+        "details are a JSON object of at most {DETAILS_MAX} bytes, {DEPTH_MAX} levels deep"
+    )]
+    Details,
+    #[error("after is the number of an entry, limit is 1 to {PAGE_MAX}")]
+    Page,
+    #[error("add ?q= and 1 to {SEARCH_MAX} characters with a word in them")]
+    Search,
+    #[error("a detail's name is 1 to {DETAIL_MAX} of the characters a-z")]
+    Detail,
+    #[error("a photo is 1 to {BODY_MAX} bytes long")]
+    Photo,
+    #[error("no such entry, or it has no photo")]
+    NoEntry,
     #[error("a body is at most {BODY_MAX} bytes long")]
     BodySize,
 }
@@ -18,9 +86,226 @@ impl Refusal {
     /// The HTTP status that goes with the refusal.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Path => 404,
+            Self::Path | Self::Seat | Self::NoEntry => 404,
             Self::Method(_) => 405,
+            Self::Taken(_) => 409,
             Self::BodySize => 413,
+            Self::Upgrade => 426,
+            _ => 400,
         }
     }
 }
+// ANCHOR_END: refusal
+
+// ANCHOR: route
+/// A request that makes sense: every part of its address has been checked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /help`
+    Help,
+    /// `GET /seats?flightId=<id>`
+    Seats { flight: String },
+    /// `POST /book-seat?flightId=<id>`
+    Book { flight: String },
+    /// `GET /ws?flightId=<id>`
+    Live { flight: String },
+    /// `GET /logbooks/<name>?after=<number>&limit=<number>`
+    Page { logbook: String, after: u64, limit: u32 },
+    /// `POST /logbooks/<name>`
+    Write { logbook: String },
+    /// `GET /logbooks/<name>/search?q=<words>`
+    Search { logbook: String, terms: String },
+    /// `GET /logbooks/<name>/tally/<detail>`
+    Tally { logbook: String, detail: String },
+    /// `GET /logbooks/<name>/<number>/photo`
+    Photo { logbook: String, entry: u64 },
+    /// `PUT /logbooks/<name>/<number>/photo`
+    SetPhoto { logbook: String, entry: u64 },
+    /// `GET /lab/<experiment>`
+    Lab { experiment: String },
+}
+// ANCHOR_END: route
+
+impl Route {
+    /// Makes sense of a method, a path and a whole URL, or says why it cannot.
+    pub fn parse(method: &str, path: &str, url: &str) -> Result<Self, Refusal> {
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let get = || match method {
+            "GET" | "HEAD" => Ok(()),
+            _ => Err(Refusal::Method("GET, HEAD")),
+        };
+        let flight = || match parameter(url, "flightId") {
+            Some(id) if plain(&id) => Ok(id),
+            _ => Err(Refusal::FlightId),
+        };
+        let logbook = |name: &str| {
+            plain(name).then(|| name.to_owned()).ok_or(Refusal::Logbook)
+        };
+        match *segments.as_slice() {
+            ["help"] => get().map(|()| Self::Help),
+            ["seats"] => get().and_then(|()| Ok(Self::Seats { flight: flight()? })),
+            ["ws"] => get().and_then(|()| Ok(Self::Live { flight: flight()? })),
+            ["book-seat"] if method == "POST" => {
+                Ok(Self::Book { flight: flight()? })
+            }
+            ["book-seat"] => Err(Refusal::Method("POST")),
+            ["logbooks", name] => match method {
+                "GET" | "HEAD" => {
+                    let number = |name, default| match parameter(url, name) {
+                        Some(text) => text.parse().map_err(|_| Refusal::Page),
+                        None => Ok(default),
+                    };
+                    let after = number("after", 0)?;
+                    let limit = number("limit", PAGE_MAX.into())?;
+                    let limit = u32::try_from(limit).map_err(|_| Refusal::Page)?;
+                    let fits =
+                        after <= ENTRY_MAX && (1..=PAGE_MAX).contains(&limit);
+                    let logbook = logbook(name)?;
+                    fits.then_some(Self::Page { logbook, after, limit })
+                        .ok_or(Refusal::Page)
+                }
+                "POST" => Ok(Self::Write { logbook: logbook(name)? }),
+                _ => Err(Refusal::Method("GET, HEAD, POST")),
+            },
+            ["logbooks", name, "search"] => {
+                get()?;
+                let query = parameter(url, "q").ok_or(Refusal::Search)?;
+                let terms = search_terms(&query)?;
+                Ok(Self::Search { logbook: logbook(name)?, terms })
+            }
+            ["logbooks", name, "tally", detail] => {
+                get()?;
+                let fits = (1..=DETAIL_MAX).contains(&detail.len())
+                    && detail.bytes().all(|b| b.is_ascii_lowercase());
+                let detail =
+                    fits.then(|| detail.to_owned()).ok_or(Refusal::Detail)?;
+                Ok(Self::Tally { logbook: logbook(name)?, detail })
+            }
+            ["logbooks", name, number, "photo"] => {
+                let logbook = logbook(name)?;
+                let entry = number.parse().ok();
+                let entry = entry
+                    .filter(|number| (1..=ENTRY_MAX).contains(number))
+                    .ok_or(Refusal::NoEntry)?;
+                match method {
+                    "GET" | "HEAD" => Ok(Self::Photo { logbook, entry }),
+                    "PUT" => Ok(Self::SetPhoto { logbook, entry }),
+                    _ => Err(Refusal::Method("GET, HEAD, PUT")),
+                }
+            }
+            ["lab", experiment] => {
+                get().map(|()| Self::Lab { experiment: experiment.to_owned() })
+            }
+            _ => Err(Refusal::Path),
+        }
+    }
+}
+
+/// Whether this may be the id of a flight or the name of a logbook.
+fn plain(text: &str) -> bool {
+    (1..=ID_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+// ANCHOR: seat
+/// A seat that exists: a row from 1 to [`ROWS`], and a letter from A to F.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    row: u8,
+    letter: char,
+}
+
+impl FromStr for Seat {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let seats = (1..=ROWS)
+            .flat_map(|row| ('A'..='F').map(move |letter| Self { row, letter }));
+        seats.into_iter().find(|seat| seat.to_string() == text).ok_or(Refusal::Seat)
+    }
+}
+
+impl fmt::Display for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.row, self.letter)
+    }
+}
+// ANCHOR_END: seat
+
+// ANCHOR: booking
+/// Who wants to sit where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Booking {
+    pub seat: Seat,
+    pub name: String,
+}
+
+impl Booking {
+    /// Reads the body of `POST /book-seat`.
+    pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            seat_number: String,
+            name: String,
+        }
+        let body: Body = json(body).ok_or(Refusal::Booking)?;
+        let name = body.name.trim().to_owned();
+        let fits = (1..=NAME_MAX).contains(&name.chars().count())
+            && !name.chars().any(char::is_control);
+        if !fits {
+            return Err(Refusal::Name);
+        }
+        Ok(Self { seat: body.seat_number.parse()?, name })
+    }
+}
+// ANCHOR_END: booking
+
+/// Reads a body as JSON of a certain shape.
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
+}
+
+/// What somebody wants to write down.
+#[derive(Debug, Deserialize)]
+pub struct NewEntry {
+    pub text: String,
+    /// Kept as it was sent: SQLite looks inside, we do not.
+    details: Option<Box<RawValue>>,
+}
+
+impl NewEntry {
+    /// Reads the body of `POST /logbooks/<name>`.
+    pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        let entry: Self = json(body).ok_or(Refusal::Entry)?;
+        if !(1..=TEXT_MAX).contains(&entry.text.chars().count()) {
+            return Err(Refusal::Text);
+        }
+        if !entry.details().starts_with('{') || entry.details().len() > DETAILS_MAX
+        {
+            return Err(Refusal::Details);
+        }
+        Ok(entry)
+    }
+
+    /// The details, as JSON.
+    pub fn details(&self) -> &str {
+        self.details.as_ref().map_or("{}", |details| details.get())
+    }
+}
+
+// ANCHOR: search_terms
+/// Turns what somebody typed into a search expression of FTS5: each word in quotes,
+/// so that none of them is taken for an operator.
+pub fn search_terms(query: &str) -> Result<String, Refusal> {
+    let words = query.split_whitespace();
+    let words: Vec<String> = words
+        .filter(|word| word.chars().any(char::is_alphanumeric))
+        .map(|word| format!("\"{}\"", word.replace('"', "\"\"")))
+        .collect();
+    let fits = !words.is_empty()
+        && query.chars().count() <= SEARCH_MAX
+        && !query.contains('\0');
+    fits.then(|| words.join(" ")).ok_or(Refusal::Search)
+}
+// ANCHOR_END: search_terms

@@ -1,6 +1,7 @@
 //! A queue that is posted in batches: the "Use the Alarms API" example of the
 //! official docs, with an outbox that loses nothing and doubles nothing.
 
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::{post, web};
 /// How long a batch gathers items before it is posted.
 const GATHER: Duration = Duration::from_secs(5);
 /// How long to leave a mailbox in peace when the runtime has no retries left.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Where the [`Book`] is stored.
 const BOOK: &str = "book";
 
@@ -30,6 +31,8 @@ const BOOK: &str = "book";
 pub struct Batcher {
     state: State,
     env: Env,
+    /// Whether a batch is being posted just now.
+    posting: Cell<bool>,
 }
 
 #[wasm_bindgen(
@@ -51,7 +54,7 @@ impl Batcher {
 
 impl DurableObject for Batcher {
     fn new(state: State, env: Env) -> Self {
-        Self { state, env }
+        Self { state, env, posting: Cell::new(false) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -67,7 +70,8 @@ impl DurableObject for Batcher {
 
 impl Batcher {
     // ANCHOR: queue
-    /// Takes an item, and sees to it that the alarm will ring.
+    /// Takes an item, and sees to it that the alarm will ring. While a batch is being
+    /// posted, `post` does that.
     async fn queue(&self, item: String) -> Result<Response> {
         let storage = self.state.storage();
         let mut book = self.book().await?;
@@ -77,7 +81,7 @@ impl Batcher {
         };
         let key = item_key(number);
         let item = storage.put(&key, item);
-        if storage.get_alarm().await?.is_some() {
+        if self.posting.get() || storage.get_alarm().await?.is_some() {
             try_join(item, storage.put(BOOK, &book)).await?;
         } else {
             let alarm = storage.set_alarm(GATHER);
@@ -102,7 +106,9 @@ impl Batcher {
         // 2. Post it. The key names these items and no others, for ever.
         let key = format!("batch/{name}/{}-{}", batch.start(), batch.end());
         let letter = serde_json::to_string(&self.items(&batch).await?)?;
+        self.posting.set(true);
         let posted = post::deliver(&self.env, &name, &key, &letter).await;
+        self.posting.set(false);
 
         // 3. Write down how it went. Others have queued items meanwhile, so read the
         // book again.

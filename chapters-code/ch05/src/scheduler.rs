@@ -1,6 +1,8 @@
 //! Many timers on the one alarm that an object has: the pattern of the official page
 //! on alarms.
 
+use std::cell::Cell;
+
 use serde::{Deserialize, Serialize};
 use worker::{
     Date, DurableObject, Env, Method, Request, Response, Result, SqlStorage, State,
@@ -50,21 +52,13 @@ struct Row {
 pub struct Scheduler {
     state: State,
     env: Env,
+    /// Whether the alarm is ringing just now.
+    ringing: Cell<bool>,
 }
 
 impl DurableObject for Scheduler {
-    /// If the alarm got lost while there are timers, the next who comes brings it
-    /// back. Nobody else gets in before that is done.
     fn new(state: State, env: Env) -> Self {
-        let storage = state.storage();
-        let _ready = state.block_concurrency_while(async move {
-            if storage.get_alarm().await?.is_none() && soonest(&storage)?.is_some()
-            {
-                arm(&storage).await?;
-            }
-            Ok(())
-        });
-        Self { state, env }
+        Self { state, env, ringing: Cell::new(false) }
     }
 
     async fn fetch(&self, mut req: Request) -> Result<Response> {
@@ -84,27 +78,16 @@ impl DurableObject for Scheduler {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        self.ring().await?;
+        self.ringing.set(true);
+        let rung = self.ring().await;
+        self.ringing.set(false);
+        // Last of all: after an error the runtime rings again by itself.
+        rung?;
+        self.arm().await?;
         Response::empty()
     }
 }
 // ANCHOR_END: class
-
-// ANCHOR: arm
-/// Sets the one alarm to the soonest of all timers. Whoever has changed the table
-/// calls this before anything else is awaited, so both are written together.
-async fn arm(storage: &Storage) -> Result<()> {
-    match soonest(storage)? {
-        Some(at) => storage.set_alarm(missing::at(at)).await,
-        None => storage.delete_alarm().await,
-    }
-}
-
-fn soonest(storage: &Storage) -> Result<Option<u64>> {
-    let first = "SELECT min(next) AS number FROM timers HAVING number IS NOT NULL";
-    number(&tables(storage)?, first, vec![])
-}
-// ANCHOR_END: arm
 
 fn tables(storage: &Storage) -> Result<SqlStorage> {
     let sql = storage.sql();
@@ -117,6 +100,22 @@ fn now() -> u64 {
 }
 
 impl Scheduler {
+    // ANCHOR: arm
+    /// Sets the one alarm to the soonest of all timers. Whoever has changed the table
+    /// calls this before anything else is awaited, so both are written together.
+    async fn arm(&self) -> Result<()> {
+        let storage = self.state.storage();
+        let first = "SELECT min(next) AS number FROM timers
+                     HAVING number IS NOT NULL";
+        match number(&tables(&storage)?, first, vec![])? {
+            // `alarm` will do it when it is done.
+            _ if self.ringing.get() => Ok(()),
+            Some(at) => storage.set_alarm(missing::at(at)).await,
+            None => storage.delete_alarm().await,
+        }
+    }
+    // ANCHOR_END: arm
+
     // ANCHOR: set
     /// Sets a timer. One of that name that is there makes room for it.
     async fn set(&self, id: &str, timer: &Timer) -> Result<Response> {
@@ -136,7 +135,7 @@ impl Scheduler {
                 timer.say.as_str().into(),
             ],
         )?;
-        arm(&storage).await?;
+        self.arm().await?;
         Ok(Response::from_json(timer)?.with_status(201))
     }
     // ANCHOR_END: set
@@ -148,7 +147,7 @@ impl Scheduler {
         if number(&tables(&storage)?, delete, vec![id.into()])?.is_none() {
             return web::refuse(&Refusal::NoTimer);
         }
-        arm(&storage).await?;
+        self.arm().await?;
         Response::ok("cancelled\n")
     }
     // ANCHOR_END: cancel
@@ -157,7 +156,6 @@ impl Scheduler {
     /// Serves the timers whose time has come, one after the other. One that fails
     /// does not hold up the rest, so its error ends here.
     async fn ring(&self) -> Result<()> {
-        let storage = self.state.storage();
         let name = self.state.id().name().unwrap_or_default();
         for timer in self.due()? {
             let key = format!("timer/{name}/{}/{}", timer.n, timer.due);
@@ -167,8 +165,7 @@ impl Scheduler {
             }
             self.settle(&timer, posted.is_ok())?;
         }
-        // Last of all. If anything above fails, the runtime rings again.
-        arm(&storage).await
+        Ok(())
     }
 
     fn due(&self) -> Result<Vec<Row>> {
@@ -213,13 +210,19 @@ impl Scheduler {
     }
     // ANCHOR_END: settle
 
+    // ANCHOR: list
+    /// All timers. If the alarm got lost, whoever asks brings it back.
     async fn list(&self) -> Result<Response> {
         let storage = self.state.storage();
-        let timers = tables(&storage)?
+        if storage.get_alarm().await?.is_none() {
+            self.arm().await?;
+        }
+        let timers: Vec<Row> = tables(&storage)?
             .exec("SELECT * FROM timers ORDER BY next IS NULL, next, n", None)?
             .to_array()?;
         Response::from_json(&List { alarm: storage.get_alarm().await?, timers })
     }
+    // ANCHOR_END: list
 }
 
 #[derive(Serialize)]

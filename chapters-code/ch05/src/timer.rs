@@ -149,7 +149,7 @@ mod tests {
             r#"{"in": 1.5, "say": "tea"}"#,
             r#"{"in": 1e999, "say": "tea"}"#,
             r#"{"in": 1, "say": 5}"#,
-            r#"{"in": 1, "say": "tea", "evry": 5}"#,
+            r#"{"in": 1, "say": "tea", "often": 5}"#,
             r#"{"in": 1, "say": "tea"} {}"#,
         ] {
             assert_eq!(parse(bad), Err(Refusal::Timer), "{bad}");

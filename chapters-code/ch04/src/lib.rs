@@ -16,7 +16,7 @@ mod web;
 
 use worker::{Context, Env, Request, Response, event};
 
-use rules::{Refusal, Route};
+use rules::{BODY_MAX, Refusal, Route};
 use web::Failure;
 
 const HELP: &str = "\
@@ -45,6 +45,9 @@ async fn fetch(req: Request, env: Env, _ctx: Context) -> worker::Result<Response
 
 async fn respond(req: Request, env: &Env) -> Result<Response, Failure> {
     let (path, url) = (req.path(), req.inner().url());
+    if length(&req)? > BODY_MAX {
+        return Err(Refusal::BodySize.into());
+    }
     let (binding, name) = match Route::parse(&req.inner().method(), &path, &url)? {
         Route::Help => return Ok(Response::ok(HELP)?),
         Route::Live { .. } if !upgrades(&req)? => {
@@ -63,6 +66,13 @@ async fn respond(req: Request, env: &Env) -> Result<Response, Failure> {
     };
     let stub = env.durable_object(binding)?.get_by_name(&name)?;
     Ok(stub.fetch_with_request(req).await?)
+}
+
+/// How long the body is said to be. The object would refuse it too, but then it
+/// would be on its way already.
+fn length(req: &Request) -> worker::Result<usize> {
+    let length = req.headers().get("Content-Length")?;
+    Ok(length.and_then(|length| length.parse().ok()).unwrap_or(0))
 }
 
 /// Whether this is the beginning of a WebSocket.

@@ -309,3 +309,228 @@ pub fn search_terms(query: &str) -> Result<String, Refusal> {
     fits.then(|| words.join(" ")).ok_or(Refusal::Search)
 }
 // ANCHOR_END: search_terms
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(method: &str, address: &str) -> Result<Route, Refusal> {
+        let path = address.split('?').next().unwrap_or_default();
+        Route::parse(method, path, &format!("https://village{address}"))
+    }
+
+    /// Every route of the help text is understood.
+    #[test]
+    fn good_requests() {
+        let flight = || "VL42".to_owned();
+        let logbook = || "north".to_owned();
+        let cases = [
+            ("GET", "/help", Route::Help),
+            ("GET", "/seats?flightId=VL42", Route::Seats { flight: flight() }),
+            ("HEAD", "/seats?flightId=VL42", Route::Seats { flight: flight() }),
+            ("POST", "/book-seat?flightId=VL42", Route::Book { flight: flight() }),
+            ("GET", "/ws?flightId=VL42", Route::Live { flight: flight() }),
+            (
+                "GET",
+                "/logbooks/north",
+                Route::Page { logbook: logbook(), after: 0, limit: PAGE_MAX },
+            ),
+            (
+                "GET",
+                "/logbooks/north?after=7&limit=1",
+                Route::Page { logbook: logbook(), after: 7, limit: 1 },
+            ),
+            ("POST", "/logbooks/north", Route::Write { logbook: logbook() }),
+            (
+                "GET",
+                "/logbooks/north/search?q=fog",
+                Route::Search { logbook: logbook(), terms: "\"fog\"".into() },
+            ),
+            (
+                "GET",
+                "/logbooks/north/tally/wind",
+                Route::Tally { logbook: logbook(), detail: "wind".into() },
+            ),
+            (
+                "GET",
+                "/logbooks/north/7/photo",
+                Route::Photo { logbook: logbook(), entry: 7 },
+            ),
+            (
+                "PUT",
+                "/logbooks/north/7/photo",
+                Route::SetPhoto { logbook: logbook(), entry: 7 },
+            ),
+            ("GET", "/lab/types", Route::Lab { experiment: "types".into() }),
+        ];
+        for (method, address, route) in cases {
+            assert_eq!(parse(method, address), Ok(route), "{method} {address}");
+        }
+    }
+
+    /// Bad addresses are refused before they reach a namespace.
+    #[test]
+    fn bad_addresses() {
+        let long = "x".repeat(ID_MAX + 1);
+        let cases = [
+            ("GET", "/".to_owned(), Refusal::Path),
+            ("GET", "/SEATS?flightId=A".into(), Refusal::Path),
+            ("GET", "/seats/".into(), Refusal::Path),
+            ("GET", "/seats".into(), Refusal::FlightId),
+            ("GET", "/seats?flightId=".into(), Refusal::FlightId),
+            ("GET", "/seats?flightId=two%20words".into(), Refusal::FlightId),
+            ("GET", "/seats?flightId=..%2f..".into(), Refusal::FlightId),
+            ("GET", format!("/seats?flightId={long}"), Refusal::FlightId),
+            ("PUT", "/seats?flightId=A".into(), Refusal::Method("GET, HEAD")),
+            ("GET", "/book-seat?flightId=A".into(), Refusal::Method("POST")),
+            ("POST", "/ws?flightId=A".into(), Refusal::Method("GET, HEAD")),
+            ("GET", format!("/logbooks/{long}"), Refusal::Logbook),
+            ("GET", "/logbooks/a?limit=0".into(), Refusal::Page),
+            ("GET", "/logbooks/a?limit=101".into(), Refusal::Page),
+            ("GET", "/logbooks/a?limit=4294967297".into(), Refusal::Page),
+            ("GET", "/logbooks/a?after=-1".into(), Refusal::Page),
+            ("GET", "/logbooks/a?after=9007199254740992".into(), Refusal::Page),
+            ("GET", "/logbooks/a/search".into(), Refusal::Search),
+            ("GET", "/logbooks/a/search?q=%22*".into(), Refusal::Search),
+            ("GET", "/logbooks/a/tally/$.a".into(), Refusal::Detail),
+            ("GET", "/logbooks/a/0/photo".into(), Refusal::NoEntry),
+            (
+                "DELETE",
+                "/logbooks/a/1/photo".into(),
+                Refusal::Method("GET, HEAD, PUT"),
+            ),
+        ];
+        for (method, address, refusal) in cases {
+            assert_eq!(parse(method, &address), Err(refusal), "{method} {address}");
+        }
+    }
+
+    fn booking(seat: &str, name: &str) -> Result<Booking, Refusal> {
+        let body = serde_json::json!({ "seatNumber": seat, "name": name });
+        Booking::parse(body.to_string().as_bytes())
+    }
+
+    /// Names of any script are welcome; empty, long and unprintable ones are not.
+    #[test]
+    fn names() {
+        let longest = "ä".repeat(NAME_MAX);
+        for (name, kept) in [
+            ("A", "A"),
+            ("  Ada ", "Ada"),
+            ("Иван", "Иван"),
+            ("山田", "山田"),
+            ("'); DROP TABLE seats; --", "'); DROP TABLE seats; --"),
+            (&longest, &longest),
+        ] {
+            let booked = booking("3B", name).map(|booking| booking.name);
+            assert_eq!(booked.as_deref(), Ok(kept));
+        }
+        for bad in ["", "  ", "a\0b", "a\nb", "\u{9d}", &"x".repeat(10_000)] {
+            assert_eq!(booking("3B", bad), Err(Refusal::Name), "{bad:?}");
+        }
+        let too_long = format!("{longest}ä");
+        assert_eq!(booking("3B", &too_long), Err(Refusal::Name));
+    }
+
+    /// A body is a booking, or it is told what a booking looks like.
+    #[test]
+    fn bodies() {
+        for bad in ["", "Ada", "{}", "[]", "null", r#"{"seatNumber":3,"name":"A"}"#]
+        {
+            assert_eq!(
+                Booking::parse(bad.as_bytes()),
+                Err(Refusal::Booking),
+                "{bad}"
+            );
+        }
+        assert_eq!(Booking::parse(&[0xff, 0xfe]), Err(Refusal::Booking));
+        assert_eq!(Refusal::Booking.to_string().lines().count(), 1);
+        let entry = |body: &str| NewEntry::parse(body.as_bytes());
+        assert_eq!(entry(r#"{"text":"Fog"}"#).unwrap().details(), "{}");
+        let windy = entry(r#"{"text":"Fog","details":{"wind":3}}"#).unwrap();
+        assert_eq!(windy.details(), r#"{"wind":3}"#);
+        let long = "x".repeat(TEXT_MAX + 1);
+        for (bad, refusal) in [
+            ("Fog", Refusal::Entry),
+            (r#"{"text":7}"#, Refusal::Entry),
+            (r#"{"text":""}"#, Refusal::Text),
+            (&format!(r#"{{"text":"{long}"}}"#), Refusal::Text),
+            (r#"{"text":"Fog","details":[1]}"#, Refusal::Details),
+            (
+                &format!(r#"{{"text":"Fog","details":{{"a":"{long}"}}}}"#),
+                Refusal::Details,
+            ),
+        ] {
+            assert_eq!(entry(bad).unwrap_err(), refusal, "{bad}");
+        }
+    }
+
+    /// The statuses that callers rely on.
+    #[test]
+    fn statuses() {
+        let seat = Seat { row: 3, letter: 'B' };
+        let status = [
+            Refusal::Path,
+            Refusal::Seat,
+            Refusal::Method("GET"),
+            Refusal::Taken(seat),
+            Refusal::BodySize,
+            Refusal::Upgrade,
+            Refusal::Name,
+        ]
+        .map(|refusal| refusal.status());
+        assert_eq!(status, [404, 404, 405, 409, 413, 426, 400]);
+    }
+
+    proptest! {
+        /// A text is a seat only if it is exactly one of the sixty.
+        #[test]
+        fn seats(text in "[0-9]{0,3}[A-Ga-f]?") {
+            let exists = text.len() > 1 && {
+                let (row, letter) = text.split_at(text.len() - 1);
+                !row.starts_with('0')
+                    && row.parse().is_ok_and(|row: u8| (1..=ROWS).contains(&row))
+                    && "ABCDEF".contains(letter)
+            };
+            let seat = text.parse::<Seat>();
+            prop_assert_eq!(seat.is_ok(), exists);
+            if let Ok(seat) = seat {
+                prop_assert_eq!(seat.to_string(), text);
+            }
+        }
+
+        /// No body makes the parsers panic, and what they let through is within the
+        /// limits.
+        #[test]
+        fn any_booking(seat in ".{0,4}", name in any::<String>()) {
+            if let Ok(booking) = booking(&seat, &name) {
+                prop_assert_eq!(&booking.name, name.trim());
+                prop_assert!(booking.name.chars().count() <= NAME_MAX);
+            }
+        }
+
+        #[test]
+        fn any_body(body in any::<Vec<u8>>()) {
+            let _ = Booking::parse(&body);
+            let _ = NewEntry::parse(&body);
+        }
+
+        /// However odd the words, each stays inside its quotes.
+        #[test]
+        fn any_search(query in any::<String>()) {
+            if let Ok(terms) = search_terms(&query) {
+                let quotes = terms.chars().filter(|&c| c == '"').count();
+                prop_assert_eq!(quotes % 2, 0);
+                prop_assert!(terms.starts_with('"') && terms.ends_with('"'));
+            }
+        }
+
+        /// No address makes the router panic.
+        #[test]
+        fn any_address(method in "GET|PUT|POST", address in "[ -~]{0,40}") {
+            let _ = parse(&method, &address);
+        }
+    }
+}

@@ -32,7 +32,6 @@ impl DurableObject for Ch04Trap {
             "/ch04/large" => large(sql),
             "/ch04/whole" => whole(sql),
             "/ch04/search" => search(sql),
-            "/ch04/same-name" => same_name(sql),
             _ => return Response::ok(format!("{}\n", self.calls.get())),
         };
         Response::ok(said.unwrap_or_else(|error| format!("Err: {error}\n")))
@@ -135,11 +134,6 @@ fn whole(sql: &SqlStorage) -> Result<String> {
     Ok(format!("{rows:?}\n"))
 }
 // ANCHOR_END: whole
-
-fn same_name(sql: &SqlStorage) -> Result<String> {
-    let rows: Vec<Row> = sql.exec("SELECT 1 AS n, 2 AS n", None)?.to_array()?;
-    Ok(format!("{}\n", rows[0].n))
-}
 
 // ANCHOR: search
 /// What somebody typed is a program to MATCH.

@@ -29,9 +29,7 @@ impl DurableObject for Flight {
     async fn fetch(&self, req: Request) -> worker::Result<Response> {
         web::answer(self.respond(req).await)
     }
-    // ANCHOR_END: object
 
-    // ANCHOR: handlers
     /// This socket only tells. Whoever talks into it has mistaken it for another.
     async fn websocket_message(
         &self,
@@ -60,8 +58,8 @@ impl DurableObject for Flight {
         console_error!("a socket broke: {error}");
         Ok(())
     }
-    // ANCHOR_END: handlers
 }
+// ANCHOR_END: object
 
 impl Flight {
     // ANCHOR: respond

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, SetAlarmOptions, State,
     durable_object, wasm_bindgen,
@@ -26,6 +27,7 @@ impl DurableObject for Ch05Trap {
     async fn fetch(&self, req: Request) -> Result<Response> {
         match req.path().trim_start_matches("/ch05") {
             "/offset" => self.offset().await,
+            "/clock" => self.clock().await,
             "/options" => self.options().await,
             class @ ("/silent" | "/deaf") => {
                 let binding =
@@ -78,6 +80,17 @@ impl Ch05Trap {
         Response::ok(format!("{years} years from now\n"))
     }
     // ANCHOR_END: offset
+
+    /// What was meant. `worker` takes the times of chrono as times of the clock.
+    async fn clock(&self) -> Result<Response> {
+        let storage = self.state.storage();
+        let time = Date::now().as_millis() as i64 + 60_000;
+        let clock = DateTime::from_timestamp_millis(time)
+            .ok_or("not a time of the clock")?;
+        storage.set_alarm(clock).await?;
+        let alarm = storage.get_alarm().await?.unwrap_or_default();
+        Response::ok(format!("{} ms off\n", alarm - time))
+    }
 
     // ANCHOR: options
     /// The runtime looks for `allowUnconfirmed`, and is sent `allow_unconfirmed`.

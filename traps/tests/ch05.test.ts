@@ -15,6 +15,10 @@ test("an i64 is taken for a distance", async () => {
   expect(Number((await text("/offset")).split(" ")[0])).toBeGreaterThan(50);
 });
 
+test("a DateTime of chrono is a time of the clock", async () => {
+  expect(await text("/clock")).toBe("0 ms off\n");
+});
+
 // proves: trap T42
 test("the options of worker are sent under names that the runtime does not read", async () => {
   const read: string[] = [];

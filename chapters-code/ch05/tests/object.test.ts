@@ -140,6 +140,17 @@ test("what is queued after a failed post is in the next batch", async () => {
   ]);
 });
 
+test("what is queued while a batch is posted is not lost", async () => {
+  const items = Array.from({ length: 100 }, (_, n) => `${n}`);
+  await json("POST", "/batches/busy", "first");
+  const ring = runDurableObjectAlarm(batcher("busy"));
+  await Promise.all(items.map((item) => json("POST", "/batches/busy", item)));
+  await ring;
+  while ((await json("GET", "/batches/busy")).queued > 0) await runDurableObjectAlarm(batcher("busy"));
+  const posted = (await bodies("busy")).flatMap((body: string) => JSON.parse(body));
+  expect(posted.sort()).toEqual(["first", ...items].sort());
+});
+
 test("numbers go on when the queue is empty, so no key comes twice", async () => {
   for (const item of ["one", "two"]) {
     await json("POST", "/batches/again", item);

@@ -44,8 +44,13 @@ impl DurableObject for Ch05Trap {
             }
             "/start" => {
                 let storage = self.state.storage();
-                let alarm: Option<i64> = storage.get("at the start").await?;
-                Response::ok(format!("{}\n", alarm.unwrap_or_default()))
+                let start: Option<i64> = storage.get("at the start").await?;
+                let handler: Option<i64> = storage.get("in the handler").await?;
+                Response::ok(format!(
+                    "{} {}\n",
+                    start.unwrap_or_default(),
+                    handler.unwrap_or_default()
+                ))
             }
             _ => {
                 let rings: u32 =
@@ -59,6 +64,8 @@ impl DurableObject for Ch05Trap {
         let storage = self.state.storage();
         let rings: u32 = storage.get("rings").await?.unwrap_or_default();
         storage.put("rings", rings + 1).await?;
+        let alarm = storage.get_alarm().await?.unwrap_or_default();
+        storage.put("in the handler", alarm).await?;
         let plan: String = storage.get("plan").await?.unwrap_or_default();
         match plan.as_str() {
             "/early" => self.ring_early().await,

@@ -78,6 +78,12 @@ test("deleteAll takes options", async () => {
   expect(await keys()).toBe("Ok([])\n");
 });
 
+// proves: api 82
+test("list gives everything, in the order of the keys", async () => {
+  await text("put-multiple/12");
+  expect(await keys()).toBe('Ok(["0", "1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9"])\n');
+});
+
 test("delete_all in a transaction is an error", async () => {
   expect(await text("delete-all-in-transaction")).toContain("Cannot call deleteAll() within a transaction");
 });

@@ -57,7 +57,6 @@ impl DurableObject for AddressBook {
 // ANCHOR_END: fetch
 
 impl AddressBook {
-    // ANCHOR: answer
     async fn answer(&self, ask: Ask) -> Result<Response, Failure> {
         let storage = self.state.storage();
         match ask {
@@ -81,7 +80,6 @@ impl AddressBook {
             Ask::Publish => self.publish(),
         }
     }
-    // ANCHOR_END: answer
 }
 
 // ANCHOR: get

@@ -275,6 +275,15 @@ test("keys of people never meet the other keys", async () => {
   expect(JSON.parse(await it.ask("POST", "/lookup", ["person:ada"]))).toEqual([["person:ada", person("person:ada")]]);
 });
 
+test("keys are in the order of their UTF-8 bytes", async () => {
+  const it = book();
+  const keys = ["a", "Z", "9", "10", "ä", "～", "💧"];
+  await it.ask("POST", "/people", keys.map((key) => [key, person(key)]));
+  // JavaScript itself would sort 💧 before ～.
+  expect(await it.ask("GET", "/keys")).toBe("10\n9\nZ\na\nä\n～\n💧\n");
+  expect([..."～💧"].sort()).toEqual(["💧", "～"]);
+});
+
 test("names and keys of any script have objects and values of their own", async () => {
   for (const name of ["世界", "مرحبا", "💧", "a/b", "..", "%2e%2e", "x".repeat(512), "世".repeat(512)]) {
     const path = `/increment?name=${encodeURIComponent(name)}`;

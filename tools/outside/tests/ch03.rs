@@ -1,1 +1,304 @@
-//! ch03 from outside.
+//! ch03 from outside: a real `npx wrangler dev`, many real clients, a real `kill
+//! -9`, and a new deployment on the state that is there.
+
+use std::collections::BTreeMap;
+use std::thread::scope;
+
+use anyhow::{Context, Result, ensure};
+use outside::{Acknowledged, Ask, Copy, Dev, crowd, storm};
+use serde_json::{Value, json};
+
+/// How often the server is killed under load.
+const RUNS: usize = 20;
+/// How many writes of each kind are acknowledged before each kill, at the least.
+const ENOUGH: usize = 200;
+/// How many counters take the load.
+const COUNTERS: usize = 8;
+
+/// What a storm sends: one third increments, one third people, one third visits.
+enum Sent {
+    Increment(usize),
+    Person(String),
+    Visit,
+}
+
+fn sent(number: usize) -> Sent {
+    match number % 3 {
+        0 => Sent::Increment(number / 3 % COUNTERS),
+        1 => Sent::Person(format!("p{number}")),
+        _ => Sent::Visit,
+    }
+}
+
+fn person(key: &str) -> Value {
+    json!({
+        "name": format!("Person {key}"),
+        "kind": { "work": { "company": "Mill" } },
+        "phones": ["+44 113"],
+        "born": 1815,
+        "note": "x".repeat(200),
+    })
+}
+
+fn ask(run: usize, number: usize) -> Ask {
+    match sent(number) {
+        Sent::Increment(counter) => Ask::get(format!("/increment?name=c{counter}")),
+        Sent::Person(key) => Ask::put(
+            format!("/books/run{run}/people/{key}"),
+            person(&key).to_string(),
+        ),
+        Sent::Visit => Ask::post(format!("/books/run{run}/visits?sure"), ""),
+    }
+}
+
+fn count(dev: &Dev, name: &str) -> Result<usize> {
+    let body = dev.get(&format!("/?name={name}"))?.body;
+    let count = body.rsplit(' ').next().unwrap_or_default().parse();
+    count.with_context(|| format!("no count in {body:?}"))
+}
+
+/// Everybody in a book, page by page.
+fn everybody(dev: &Dev, book: &str) -> Result<BTreeMap<String, Value>> {
+    let mut all = BTreeMap::new();
+    loop {
+        let after = match all.last_key_value() {
+            None => String::new(),
+            Some((last, _)) => format!("&startAfter={last}"),
+        };
+        let page = dev.get(&format!("/books/{book}/people?limit=100{after}"))?;
+        let page: Vec<(String, Value)> = serde_json::from_str(&page.body)?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// Twenty times the server dies under load. Whatever it has acknowledged is there
+/// afterwards, exactly once, and nothing that was never sent.
+/// proves: claim kept-killed
+#[test]
+fn no_acknowledged_write_is_lost_by_a_kill() -> Result<()> {
+    let mut dev = Dev::start("ch03")?;
+    let (mut least, mut most) = ([0; COUNTERS], [0; COUNTERS]);
+    let (mut acknowledged, mut in_flight) = (0, 0);
+    for run in 0..RUNS {
+        let heard = storm(&mut dev, 24, 3 * ENOUGH + 30, |n| ask(run, n))?;
+        acknowledged += heard.answers.len();
+        in_flight += heard.sent - heard.answers.len();
+        dev.up()?;
+        check_counters(&dev, &heard, &mut least, &mut most)?;
+        check_book(&dev, run, &heard)?;
+    }
+    println!("{RUNS} kills: {acknowledged} acknowledged, {in_flight} in flight");
+    Ok(())
+}
+
+/// No counter is below what was acknowledged, or above what was sent.
+fn check_counters(
+    dev: &Dev,
+    heard: &Acknowledged,
+    least: &mut [usize; COUNTERS],
+    most: &mut [usize; COUNTERS],
+) -> Result<()> {
+    let mut increments = 0;
+    for (number, answer) in &heard.answers {
+        ensure!((200..300).contains(&answer.status), "{answer:?}");
+        if let Sent::Increment(counter) = sent(*number) {
+            least[counter] += 1;
+            increments += 1;
+        }
+    }
+    ensure!(increments >= ENOUGH, "only {increments} increments");
+    for number in 0..heard.sent {
+        if let Sent::Increment(counter) = sent(number) {
+            most[counter] += 1;
+        }
+    }
+    for counter in 0..COUNTERS {
+        let count = count(dev, &format!("c{counter}"))?;
+        let (least, most) = (&mut least[counter], &mut most[counter]);
+        ensure!(
+            (*least..=*most).contains(&count),
+            "counter {counter} is {count}, of {least} to {most}"
+        );
+        // Whatever was in flight has been decided: the next run begins here.
+        (*least, *most) = (count, count);
+    }
+    Ok(())
+}
+
+/// Everybody acknowledged stands in the book with just that value, and nobody else
+/// but those in flight.
+fn check_book(dev: &Dev, run: usize, heard: &Acknowledged) -> Result<()> {
+    let book = format!("run{run}");
+    let there = everybody(dev, &book)?;
+    let (mut people, mut visits) = (0, 0);
+    for (number, _) in &heard.answers {
+        match sent(*number) {
+            Sent::Person(key) => {
+                ensure!(there.get(&key) == Some(&person(&key)), "{key} is lost");
+                people += 1;
+            }
+            Sent::Visit => visits += 1,
+            Sent::Increment(_) => {}
+        }
+    }
+    ensure!(
+        people >= ENOUGH && visits >= ENOUGH,
+        "{people} people, {visits} visits"
+    );
+    for (key, value) in &there {
+        let number: usize = key[1..].parse()?;
+        ensure!(number < heard.sent && *value == person(key), "{key} is odd");
+    }
+    let about: Value =
+        serde_json::from_str(&dev.get(&format!("/books/{book}"))?.body)?;
+    let last = about["last"].as_str().context("nobody was written last")?;
+    ensure!(there.contains_key(last), "{last} came last, but is not there");
+    let stored = about["visits"].as_u64().context("no visits")? as usize;
+    let sent = (0..heard.sent).filter(|n| matches!(sent(*n), Sent::Visit)).count();
+    ensure!(
+        (visits..=sent).contains(&stored),
+        "{stored} visits, of {visits} to {sent}"
+    );
+    Ok(())
+}
+
+/// One thousand increments at once, from a hundred clients, end at one thousand.
+#[test]
+fn a_thousand_increments_end_at_a_thousand() -> Result<()> {
+    let dev = Dev::start("ch03")?;
+    let answers = crowd(&dev, 100, 1000, |_| Ask::get("/increment?name=crowd"))?;
+    let mut counts = answers
+        .iter()
+        .map(|answer| {
+            Ok(answer.body.rsplit(' ').next().unwrap_or_default().parse()?)
+        })
+        .collect::<Result<Vec<usize>>>()?;
+    counts.sort_unstable();
+    ensure!(counts == (1..=1000).collect::<Vec<_>>(), "up to {:?}", counts.last());
+    assert_eq!(count(&dev, "crowd")?, 1000);
+    Ok(())
+}
+
+/// Fills a counter and a book.
+fn fill(dev: &Dev) -> Result<()> {
+    for _ in 0..3 {
+        dev.get("/increment?name=A")?;
+    }
+    let put = dev.send(
+        "PUT",
+        "/books/home/people/ada",
+        person("ada").to_string().as_bytes(),
+    )?;
+    assert_eq!(put.status, 201, "{}", put.body);
+    assert_eq!(dev.send("PUT", "/books/home/title", b"Us")?.body, "Us\n");
+    Ok(())
+}
+
+/// Storage outlives the server: it is there after a restart.
+/// proves: claim kept-restarted
+#[test]
+fn a_restart_keeps_what_was_written() -> Result<()> {
+    let mut dev = Dev::start("ch03")?;
+    fill(&dev)?;
+    dev.down();
+    dev.up()?;
+    assert_eq!(count(&dev, "A")?, 3);
+    assert_eq!(
+        everybody(&dev, "home")?,
+        BTreeMap::from([("ada".into(), person("ada"))])
+    );
+    assert_eq!(dev.get("/books/home/title")?.body, "Us\n");
+    Ok(())
+}
+
+/// A new version of the class, whose people have one more field, finds everything
+/// that the old one has written.
+/// proves: claim kept-deployed
+#[test]
+fn a_new_version_finds_what_the_old_one_wrote() -> Result<()> {
+    let copy = Copy::of("ch03")?;
+    let mut dev = Dev::start_in(&copy.dir(), &copy.envs())?;
+    fill(&dev)?;
+    dev.down();
+    copy.change(
+        "src/rules.rs",
+        "    pub note: Option<String>,\n",
+        "    pub note: Option<String>,\n    #[serde(default)]\n    pub pets: Vec<String>,\n",
+    )?;
+    dev.up()?;
+    assert_eq!(count(&dev, "A")?, 3);
+    let mut ada = person("ada");
+    ada["pets"] = json!([]);
+    assert_eq!(
+        everybody(&dev, "home")?,
+        BTreeMap::from([("ada".into(), ada.clone())])
+    );
+    ada["pets"] = json!(["cat"]);
+    let put =
+        dev.send("PUT", "/books/home/people/ada", ada.to_string().as_bytes())?;
+    assert_eq!(put.status, 200, "{}", put.body);
+    assert_eq!(everybody(&dev, "home")?, BTreeMap::from([("ada".into(), ada)]));
+    Ok(())
+}
+
+/// After a panic the Wasm module starts anew, and the first event finds nothing that
+/// `new` has begun to load; the gate holds the next one.
+/// proves: trap T4
+#[test]
+fn after_a_panic_the_gate_of_new_does_not_hold() -> Result<()> {
+    let dev = Dev::start_in(&ledger::root().join("traps"), &[])?;
+    assert_eq!(dev.get("/ch03/loaded")?.body, "Ok(true)\n");
+    scope(|scope| {
+        // It hangs until it gives up.
+        scope.spawn(|| dev.get("/ch03/panic"));
+        dev.expect_log("as you like")?;
+        assert_eq!(dev.get("/ch03/loaded")?.body, "Ok(false)\n");
+        assert_eq!(dev.get("/ch03/loaded")?.body, "Ok(true)\n");
+        Ok(())
+    })
+}
+
+/// Bad input over a real connection: a clear 4xx, and everything stays.
+#[test]
+fn bad_input_is_told_and_changes_nothing() -> Result<()> {
+    let dev = Dev::start("ch03")?;
+    fill(&dev)?;
+    let long = "x".repeat(10_000);
+    let huge = "x".repeat(10_000_000);
+    let name = format!("/increment?name={long}");
+    let key = format!("/books/home/people/{long}");
+    let cases: [(&str, &str, &str, u16); 15] = [
+        ("GET", "/nowhere?name=A", "", 404),
+        ("GET", "/books/home/../../nowhere?name=A", "", 404),
+        ("GET", "/books/home/%2e%2e/%2e%2e/nowhere?name=A", "", 404),
+        ("GET", "/increment?name=", "", 400),
+        ("GET", "/increment?name=a%0Ab", "", 400),
+        ("GET", &name, "", 400),
+        ("PURGE", "/increment?name=A", "", 405),
+        ("POST", "/increment?name=A", &huge, 413),
+        ("PUT", "/books/home/people/ada", "", 400),
+        ("PUT", "/books/home/people/ada", "{", 400),
+        ("PUT", "/books/home/people/ada", &huge, 413),
+        ("PUT", &key, r#"{"name":"Ada"}"#, 400),
+        ("POST", "/books/home/people", r#"{"ada":{}}"#, 400),
+        ("PURGE", "/books/home", "", 405),
+        ("GET", "/books/home/people?limit=1e3", "", 400),
+    ];
+    for (method, path, body, status) in cases {
+        let answer = dev.send(method, path, body.as_bytes())?;
+        let about = format!("{method} {path:.60}: {}", answer.body);
+        assert_eq!(answer.status, status, "{about}");
+        assert_eq!(answer.body.trim().lines().count(), 1, "{about}");
+    }
+    let head = dev.send("HEAD", "/?name=A", b"")?;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(count(&dev, "A")?, 3);
+    assert_eq!(
+        everybody(&dev, "home")?,
+        BTreeMap::from([("ada".into(), person("ada"))])
+    );
+    Ok(())
+}

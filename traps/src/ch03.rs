@@ -140,15 +140,15 @@ async fn large_number(storage: &Storage) -> Result<()> {
 // ANCHOR_END: large_number
 
 // ANCHOR: hash_map
-/// A map becomes a JavaScript `Map`, which has entries but no properties. There is
-/// nothing to put, and that worked.
+/// A map becomes a JavaScript `Map`, which has entries but no properties. There
+/// is nothing to put, and that worked.
 async fn hash_map(storage: &Storage) -> Result<()> {
     storage.put_multiple(HashMap::from([("ada", 1), ("ben", 2)])).await
 }
 // ANCHOR_END: hash_map
 
 // ANCHOR: forgotten
-/// A future that nobody awaits does nothing. In JavaScript this would have written.
+/// A future that nobody awaits does nothing. In JavaScript this would write.
 #[expect(clippy::let_underscore_future)]
 fn forgotten(storage: &Storage) -> Result<()> {
     let _ = storage.put("forgotten", 1);
@@ -192,8 +192,8 @@ async fn gated(storage: &Storage) -> Result<u32> {
 // ANCHOR_END: gated
 
 // ANCHOR: lossy
-/// The timer is not storage. While it runs the gate is open, and everybody who comes
-/// in reads the same count.
+/// The timer is not storage. While it runs the gate is open, and everybody who
+/// comes in reads the same count.
 async fn lossy(storage: &Storage) -> Result<u32> {
     let count = storage.get("count").await?.unwrap_or(0) + 1;
     Delay::from(Duration::from_millis(20)).await;

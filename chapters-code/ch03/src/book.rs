@@ -197,8 +197,7 @@ fn stored(nick: Option<&Nick>) -> String {
 // ANCHOR_END: list
 
 // ANCHOR: keys
-/// The same without `startAfter`, which is what `worker` binds; the keys only, a line
-/// each.
+/// The keys only, a line each. Without `startAfter`, which `worker` does not bind.
 async fn keys(storage: &Storage, page: &Page) -> Result<Response, Failure> {
     let prefix = stored(page.prefix.as_ref());
     let start = stored(page.start.as_ref());

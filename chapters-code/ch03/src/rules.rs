@@ -194,7 +194,6 @@ impl fmt::Display for Nick {
     }
 }
 
-// ANCHOR: page
 /// Which people to list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
@@ -205,7 +204,6 @@ pub struct Page {
     pub reverse: bool,
     pub limit: usize,
 }
-// ANCHOR_END: page
 
 impl Page {
     /// Reads a page from the query of an address.
@@ -264,7 +262,6 @@ pub enum Ask {
 }
 // ANCHOR_END: ask
 
-// ANCHOR: route
 /// A request that makes sense: every part of it has been checked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
@@ -279,7 +276,6 @@ pub enum Route {
     /// `GET /published/<book>`
     Published { name: String },
 }
-// ANCHOR_END: route
 
 impl Route {
     /// Makes sense of a request, or says why it cannot.

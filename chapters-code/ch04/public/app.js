@@ -86,14 +86,13 @@ $("seats").addEventListener("keydown", (event) => {
 if (flightId !== null) {
   $("flightId").value = flightId;
   $("seats-of").textContent = `Seats of flight ${flightId}`;
-  const answer = await fetch(address("seats"));
-  if (answer.ok) {
-    show(await answer.json());
-    $("plane").hidden = false;
-    listen();
-  } else {
+  $("plane").hidden = false;
+  const answer = await fetch(address("seats")).catch(() => undefined);
+  if (answer?.status === 400) {
     $("seats-of").textContent = await answer.text();
-    $("plane").hidden = false;
     $("plane").replaceChildren($("seats-of"));
+  } else {
+    if (answer?.ok) show(await answer.json());
+    listen();
   }
 }

@@ -6,7 +6,7 @@ use worker::{
     wasm_bindgen,
 };
 
-use crate::rules::{Booking, Refusal, Route};
+use crate::rules::{Booking, Refusal, Route, WATCHERS_MAX};
 use crate::seats::{SeatError, SeatRow, Seats};
 use crate::web::{self, Failure};
 
@@ -89,9 +89,13 @@ impl Flight {
     /// Takes one more socket. It hears at once how things stand, so it has missed
     /// nothing, however long it was away.
     fn accept(&self) -> Result<Response, Failure> {
+        if self.state.get_websockets().len() >= WATCHERS_MAX {
+            return Err(Refusal::Crowded.into());
+        }
+        let seats = self.seats()?.all()?;
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);
-        server.send(&self.seats()?.all()?)?;
+        server.send(&seats)?;
         Ok(Response::from_websocket(client)?)
     }
     // ANCHOR_END: accept

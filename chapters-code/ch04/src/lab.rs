@@ -238,12 +238,12 @@ async fn transactions(storage: &Storage) -> Result<String> {
     });
     out += &format!("transaction_sync: {}, {} rows\n", told(failed), left()?);
 
-    for fails in [true, false] {
+    for fails in [false, true] {
         let inside = sql.clone();
         let outcome = storage
             .transaction(move |kv| async move {
                 inside.exec(insert, None)?;
-                kv.put("mind", "made up").await?;
+                kv.put("fails", fails).await?;
                 inside.exec(insert, None)?;
                 if fails { Err(Error::from("changed my mind")) } else { Ok(()) }
             })

@@ -17,6 +17,8 @@ pub const ID_MAX: usize = 16;
 pub const ROWS: u8 = 10;
 /// The longest name of a passenger, in characters.
 pub const NAME_MAX: usize = 64;
+/// The most sockets on one flight. The runtime takes 32,768, and throws at the next.
+pub const WATCHERS_MAX: usize = 1_000;
 /// The longest text of an entry, in characters.
 pub const TEXT_MAX: usize = 10_000;
 /// The most details of an entry, in bytes of JSON.
@@ -58,6 +60,8 @@ pub enum Refusal {
     Name,
     #[error("{0} is taken")]
     Taken(Seat),
+    #[error("{WATCHERS_MAX} watch this flight already; come back later")]
+    Crowded,
     #[error("a logbook's name is 1 to {ID_MAX} of A-Z, a-z, 0-9, '-'")]
     Logbook,
     #[error(r#"an entry looks like {{"text":"Fog","details":{{"wind":3}}}}"#)]
@@ -91,6 +95,7 @@ impl Refusal {
             Self::Taken(_) => 409,
             Self::BodySize => 413,
             Self::Upgrade => 426,
+            Self::Crowded => 503,
             _ => 400,
         }
     }

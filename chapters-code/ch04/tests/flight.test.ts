@@ -2,6 +2,7 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { expect, test } from "vitest";
+import migrations from "../src/migrations.rs?raw";
 import source from "../src/seats.rs?raw";
 
 type Seat = { seatNumber: string; occupant: string | null; cabin: string };
@@ -84,6 +85,16 @@ test("every step of the schema is taken once, however often the object starts", 
   await evict("STEPS");
   await seats("STEPS");
   expect(await steps()).toEqual([1, 2]);
+  // What it costs to find out that there is nothing to do.
+  const [, table, version] = /TABLE: &str = "([^"]*)".*VERSION: &str =\s*"([^"]*)"/s.exec(migrations)!;
+  await runInDurableObject(env.FLIGHTS.getByName("STEPS"), (_, state) => {
+    const cost = (sql: string) => {
+      const cursor = state.storage.sql.exec(sql);
+      cursor.toArray();
+      return [cursor.rowsRead, cursor.rowsWritten];
+    };
+    expect([cost(table), cost(version)]).toEqual([[0, 0], [1, 0]]);
+  });
 });
 
 test("a STRICT table refuses what is not of its type", async () => {
@@ -140,6 +151,25 @@ test("a socket that closes disturbs nobody", async () => {
   expect((await book("GONE", "9F", "Ada")).status).toBe(200);
   expect(at(await stays.next(), "9F")).toBe("Ada");
 });
+
+test("one watcher too many is told to come back later", async () => {
+  const knock = () => exports.default.fetch(new Request("http://village/ws?flightId=CROWD", { headers: { Upgrade: "websocket" } }));
+  const sockets: WebSocket[] = [];
+  for (let n = 0; n < 1000; n++) {
+    const socket = (await knock()).webSocket!;
+    socket.accept();
+    sockets.push(socket);
+  }
+  const answer = await knock();
+  expect([answer.status, await answer.text()]).toEqual([503, "1000 watch this flight already; come back later\n"]);
+  sockets[0].close(1000, "bye");
+  await expect.poll(async () => {
+    const again = await knock();
+    if (again.status === 503) await again.text();
+    else again.webSocket!.accept();
+    return again.status;
+  }).toBe(101);
+}, 30_000);
 
 test("whoever talks into a socket is told the way, and nothing changes", async () => {
   for (const words of ["hello", "x".repeat(1_000_000), new Uint8Array([1, 2])]) {

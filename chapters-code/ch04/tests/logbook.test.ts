@@ -152,9 +152,12 @@ test("a transaction that fails leaves nothing, with or without an await in it", 
   expect(pragma).toBe("PRAGMA user_version = 2: Error: not authorized: SQLITE_AUTH");
   expect(outcomes).toEqual([
     "transaction_sync: changed my mind, 0 rows",
-    "transaction: Error: changed my mind, 0 rows",
     "transaction: done, 2 rows",
+    "transaction: Error: changed my mind, 2 rows",
   ]);
+  await runInDurableObject(env.LOGBOOKS.getByName("lab"), async (_, state) => {
+    expect(await state.storage.get("fails")).toBe(false);
+  });
 });
 
 // proves: api 65, api 66, api 67

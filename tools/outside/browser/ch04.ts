@@ -6,10 +6,12 @@ const check = (right: boolean, what: string) => { if (!right) throw new Error(wh
 
 await open(async (browser, url, pictures) => {
   const errors: string[] = [];
+  const lines: { close(): void }[] = [];
   const tab = async (options = {}): Promise<Page> => {
     const page = await (await browser.newContext(options)).newPage();
     page.on("pageerror", (error) => errors.push(error.message));
     page.on("request", (request) => { if (!request.url().startsWith(url)) errors.push(`asks for ${request.url()}`); });
+    await page.routeWebSocket(/\/ws\?/, (line) => { line.connectToServer(); lines.push(line); });
     await page.goto(`${url}/?flightId=TWO-TABS`);
     await page.getByText("Live:").waitFor();
     return page;
@@ -44,6 +46,15 @@ await open(async (browser, url, pictures) => {
   for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "Enter"]) await bob.keyboard.press(key);
   await said(bob, "2A is booked for Bob");
   await seat(ada, "2A, business, taken by Bob").waitFor();
+
+  // Bob's line breaks. He misses a booking, and hears of it when he is back.
+  lines[1].close();
+  await bob.getByText("Not connected").waitFor();
+  await ada.getByLabel("Your name").fill("Cleo");
+  await seat(ada, "4C, economy, free").click();
+  await seat(bob, "4C, economy, taken by Cleo").waitFor();
+  await bob.getByText("Live:").waitFor();
+  check(lines.length === 3, "Bob has called again");
 
   // A name that looks like HTML is only a name.
   await ada.getByLabel("Your name").fill("<img src=x onerror=alert(1)>");

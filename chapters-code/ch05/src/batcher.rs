@@ -21,7 +21,7 @@ use crate::{post, web};
 /// How long a batch gathers items before it is posted.
 const GATHER: Duration = Duration::from_secs(5);
 /// How long to leave a mailbox in peace when the runtime has no retries left.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Where the [`Book`] is stored.
 const BOOK: &str = "book";
 

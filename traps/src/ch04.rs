@@ -23,6 +23,10 @@ impl DurableObject for Ch04Trap {
         let sql = &self.sql;
         let said = match req.path().as_str() {
             "/ch04/one" => one(sql),
+            "/ch04/two" => two(sql),
+            "/ch04/byte-buf" => byte_buf(sql),
+            "/ch04/cast" => cast(sql),
+            "/ch04/whole-f64" => whole_f64(sql),
             "/ch04/later-row" => later_row(sql),
             "/ch04/later-row-raw" => later_row_raw(sql),
             "/ch04/blob" => blob(sql),
@@ -50,6 +54,11 @@ fn one(sql: &SqlStorage) -> Result<String> {
     Ok(format!("{}\n", row.n))
 }
 // ANCHOR_END: one
+
+fn two(sql: &SqlStorage) -> Result<String> {
+    let row: Row = sql.exec("SELECT 1 AS n UNION SELECT 2", None)?.one()?;
+    Ok(format!("{}\n", row.n))
+}
 
 // ANCHOR: later_row
 const LATER: &str =
@@ -81,6 +90,17 @@ fn blob(sql: &SqlStorage) -> Result<String> {
 }
 // ANCHOR_END: blob
 
+#[derive(serde::Deserialize)]
+struct GoodPhoto {
+    bytes: serde_bytes::ByteBuf,
+}
+
+fn byte_buf(sql: &SqlStorage) -> Result<String> {
+    let photos: Vec<GoodPhoto> =
+        sql.exec("SELECT x'0506' AS bytes", None)?.to_array()?;
+    Ok(format!("{:?}\n", photos[0].bytes.as_slice()))
+}
+
 // ANCHOR: flag
 /// `true` is bound as the text `true`, and 1 is not that.
 fn flag(sql: &SqlStorage) -> Result<String> {
@@ -102,6 +122,12 @@ fn division(sql: &SqlStorage) -> Result<String> {
     Ok(format!("{:?}\n", row.transpose()?))
 }
 // ANCHOR_END: division
+
+fn cast(sql: &SqlStorage) -> Result<String> {
+    let query = "SELECT 7 / CAST(? AS INTEGER)";
+    let row = sql.exec(query, vec![2_i64.into()])?.raw().next();
+    Ok(format!("{:?}\n", row.transpose()?))
+}
 
 // ANCHOR: rounding
 /// One digit is lost on the way in, and nobody says so.
@@ -134,6 +160,18 @@ fn whole(sql: &SqlStorage) -> Result<String> {
     Ok(format!("{rows:?}\n"))
 }
 // ANCHOR_END: whole
+
+#[derive(Debug, serde::Deserialize)]
+struct Price {
+    price: f64,
+}
+
+fn whole_f64(sql: &SqlStorage) -> Result<String> {
+    let query = "SELECT 2.5 AS price UNION SELECT 3.0";
+    let rows: Vec<Price> = sql.exec(query, None)?.to_array()?;
+    let prices: Vec<f64> = rows.iter().map(|row| row.price).collect();
+    Ok(format!("{prices:?}\n"))
+}
 
 // ANCHOR: search
 /// What somebody typed is a program to MATCH.

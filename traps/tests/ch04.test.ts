@@ -8,6 +8,7 @@ const said = async (trap: string) => (await exports.default.fetch(new Request(`h
 // proves: trap T7
 test("a BLOB does not fit into a Vec of bytes", async () => {
   expect(await said("blob")).toContain("invalid type: byte array, expected a sequence");
+  expect(await said("byte-buf")).toBe("[5, 6]\n");
 });
 
 // proves: trap T8
@@ -18,6 +19,7 @@ test("a bool is stored as text", async () => {
 // proves: trap T9
 test("an i64 is bound as REAL", async () => {
   expect(await said("division")).toBe("Some([Float(3.5)])\n");
+  expect(await said("cast")).toBe("Some([Integer(3)])\n");
 });
 
 // proves: trap T10
@@ -30,6 +32,7 @@ test("an i64 beyond 2^53 is rounded without a word, and cannot be read", async (
 // proves: trap T39
 test("a REAL that is whole comes out as Integer", async () => {
   expect(await said("whole")).toBe("[[Float(2.5)], [Integer(3)]]\n");
+  expect(await said("whole-f64")).toBe("[2.5, 3.0]\n");
 });
 
 // proves: trap T40

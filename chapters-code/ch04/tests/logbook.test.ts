@@ -156,7 +156,28 @@ test("a transaction that fails leaves nothing, with or without an await in it", 
     "transaction: Error: changed my mind, 2 rows",
   ]);
   await runInDurableObject(env.LOGBOOKS.getByName("lab"), async (_, state) => {
+    for (const statement of ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a"]) {
+      expect(() => state.storage.sql.exec(statement), statement).toThrow("please use the state.storage.transaction()");
+    }
     expect(await state.storage.get("fails")).toBe(false);
+  });
+});
+
+test("SQLite refuses what is over its limits", async () => {
+  await runInDurableObject(env.LOGBOOKS.getByName("limits"), (_, state) => {
+    const sql = state.storage.sql;
+    sql.exec("CREATE TABLE limits (a BLOB)");
+    const keep = (bytes: number) => () => sql.exec("INSERT INTO limits VALUES (?)", new Uint8Array(bytes));
+    keep(4_000_000)(); // Cloudflare's network takes 2 MB.
+    expect(keep(16_000_000)).toThrow("too big");
+    const values = (count: number) => () => sql.exec(`SELECT 1 WHERE 1 IN (${Array(count).fill("?")})`, ...Array(count).fill(1)).toArray();
+    expect(values(100)()).toHaveLength(1);
+    expect(values(101)).toThrow("too many SQL variables");
+    const columns = (count: number) => () => sql.exec(`CREATE TABLE c${count} (${Array.from({ length: count }, (_, n) => `c${n}`).join()})`);
+    columns(100)();
+    expect(columns(101)).toThrow("too many columns");
+    expect(() => sql.exec(`SELECT 1 --${" ".repeat(100_001)}`)).toThrow("too long");
+    expect(() => sql.exec("SELECT 'a' LIKE ?", "%".repeat(51)).toArray()).toThrow("too complex");
   });
 });
 

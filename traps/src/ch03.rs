@@ -72,6 +72,7 @@ impl DurableObject for Ch03Trap {
             ["published"] => told(self.published().await),
             ["gated"] => told(gated(&storage).await),
             ["lossy"] => told(lossy(&storage).await),
+            ["lossy-kv"] => told(self.lossy_kv(&storage).await),
             ["concurrent"] => told(concurrent(&storage).await),
             ["count"] => told(storage.get::<u32>("count").await),
             ["delete-all"] => told(delete_all(&storage).await),
@@ -180,6 +181,14 @@ impl Ch03Trap {
         Ok(kv.get("ages").text().await?.unwrap_or_default())
     }
     // ANCHOR_END: published
+
+    /// As `lossy`, with Workers KV instead of the timer.
+    async fn lossy_kv(&self, storage: &Storage) -> Result<u32> {
+        let count = storage.get("count").await?.unwrap_or(0) + 1;
+        self.env.kv("CH03_KV")?.put("count", count.to_string())?.execute().await?;
+        storage.put("count", count).await?;
+        Ok(count)
+    }
 }
 
 // ANCHOR: gated

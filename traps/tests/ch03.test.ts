@@ -37,6 +37,9 @@ test("an await of anything but storage, between get and put, loses updates", asy
   await text("delete-all");
   await fifty("lossy");
   expect(await text("count")).toBe("Ok(Some(1))\n");
+  await text("delete-all");
+  await fifty("lossy-kv");
+  expect(Number((await text("count")).replace(/\D/g, ""))).toBeLessThan(50);
 });
 
 test("allowConcurrency loses nothing where storage answers at once", async () => {

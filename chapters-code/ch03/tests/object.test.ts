@@ -229,16 +229,20 @@ test("the options of delete arrive", async () => {
 });
 
 // proves: api 89
-test("delete_all deletes everything, the alarm too", async () => {
+test("delete_all deletes everything, the alarm too, and tables", async () => {
   const it = await bookOfFive();
   await it.ask("POST", "/visits");
-  await runInDurableObject(it.stub, (_, state) => state.storage.setAlarm(Date.now() + 3_600_000));
+  await runInDurableObject(it.stub, (_, state) => {
+    state.storage.sql.exec("CREATE TABLE beside (n INTEGER)");
+    return state.storage.setAlarm(Date.now() + 3_600_000);
+  });
   expect(await it.ask("DELETE", "")).toBe("deleted\n");
   const left = await runInDurableObject(it.stub, async (_, state) => [
     (await state.storage.list()).size,
     await state.storage.getAlarm(),
+    state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name = 'beside'").toArray().length,
   ]);
-  expect(left).toEqual([0, null]);
+  expect(left).toEqual([0, null, 0]);
   expect(await runDurableObjectAlarm(it.stub)).toBe(false);
   expect(await it.ask("POST", "/visits")).toBe("1\n");
 });

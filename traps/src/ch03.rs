@@ -205,7 +205,7 @@ async fn gated(storage: &Storage) -> Result<u32> {
 /// comes in reads the same count.
 async fn lossy(storage: &Storage) -> Result<u32> {
     let count = storage.get("count").await?.unwrap_or(0) + 1;
-    Delay::from(Duration::from_millis(20)).await;
+    Delay::from(Duration::from_millis(100)).await;
     storage.put("count", count).await?;
     Ok(count)
 }

@@ -36,10 +36,11 @@ test("an await of anything but storage, between get and put, loses updates", asy
   expect(await text("count")).toBe("Ok(Some(50))\n");
   await text("delete-all");
   await fifty("lossy");
-  expect(await text("count")).toBe("Ok(Some(1))\n");
+  const count = async () => Number((await text("count")).replace(/\D/g, ""));
+  expect(await count()).toBeLessThan(10);
   await text("delete-all");
   await fifty("lossy-kv");
-  expect(Number((await text("count")).replace(/\D/g, ""))).toBeLessThan(50);
+  expect(await count()).toBeLessThan(50);
 });
 
 test("allowConcurrency loses nothing where storage answers at once", async () => {

@@ -1,7 +1,5 @@
 //! Where the SQL of a logbook lives.
 
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 use worker::{Result, SqlStorage, SqlStorageValue, Storage};
 
 use crate::migrations::migrate;
@@ -31,8 +29,13 @@ const WRITE: &str = "
     INSERT INTO entries (text, details) SELECT ?1, ?2 WHERE json_valid(?2)
     RETURNING json_object('id', id)";
 const PAGE: &str = "
-    SELECT id, text, details, length(photo) AS photo_bytes FROM entries
-    WHERE id > ?1 ORDER BY id LIMIT ?2";
+    SELECT json_group_array(json_object(
+        'id', id, 'text', text, 'details', json(details), 'photoBytes', photo_bytes
+    ))
+    FROM (
+        SELECT id, text, details, length(photo) AS photo_bytes FROM entries
+        WHERE id > ?1 ORDER BY id LIMIT ?2
+    )";
 const SEARCH: &str = "
     SELECT json_group_array(json_object('id', id, 'snippet', snippet)) FROM (
         SELECT rowid AS id, snippet(words, 0, '[', ']', '…', 8) AS snippet
@@ -47,26 +50,6 @@ const TALLY: &str = "
 const PHOTO: &str = "SELECT photo FROM entries WHERE id = ?1";
 const SET_PHOTO: &str = "UPDATE entries SET photo = ?1 WHERE id = ?2 RETURNING id";
 // ANCHOR_END: queries
-
-// ANCHOR: entry
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Entry {
-    pub id: u64,
-    pub text: String,
-    /// JSON in the table, and the same JSON for the client.
-    #[serde(deserialize_with = "json")]
-    pub details: Box<RawValue>,
-    #[serde(rename(serialize = "photoBytes"))]
-    pub photo_bytes: Option<u32>,
-}
-
-fn json<'de, D: Deserializer<'de>>(
-    column: D,
-) -> std::result::Result<Box<RawValue>, D::Error> {
-    let json = String::deserialize(column)?;
-    RawValue::from_string(json).map_err(serde::de::Error::custom)
-}
-// ANCHOR_END: entry
 
 /// The entries of one logbook, in its object's database.
 #[derive(Debug)]
@@ -89,13 +72,12 @@ impl Entries {
     }
 
     // ANCHOR: page
-    /// The next `limit` entries after the one with that number.
+    /// The next `limit` entries after the one with that number: as JSON.
     ///
     /// SQLite goes straight to that key, however far down the book it is. An
     /// `OFFSET` would read, and cost, every row before it.
-    pub fn page(&self, after: u64, limit: u32) -> Result<Vec<Entry>> {
-        let values = vec![key(after)?, i64::from(limit).into()];
-        self.sql.exec(PAGE, values)?.to_array()
+    pub fn page(&self, after: u64, limit: u32) -> Result<Option<String>> {
+        self.value(PAGE, vec![key(after)?, i64::from(limit).into()])
     }
     // ANCHOR_END: page
 

@@ -38,9 +38,7 @@ impl Logbook {
             .as_ref()
             .map_err(|error| Error::from(error.to_string()))?;
         Ok(match route {
-            Route::Page { after, limit, .. } => {
-                Response::from_json(&entries.page(after, limit)?)?
-            }
+            Route::Page { after, limit, .. } => json(entries.page(after, limit)?)?,
             Route::Write { .. } => {
                 let entry = NewEntry::parse(&web::body(&mut req).await?)?;
                 let written = entries.write(&entry)?.ok_or(Refusal::Details)?;

@@ -224,7 +224,7 @@ fn a_new_deployment_takes_the_bookings_along() -> Result<()> {
 
     // A step that fails is not taken, half of it neither, and nothing is lost.
     dev.down();
-    let end = new.find("];\n// ANCHOR_END: schema").context("no end")?;
+    let end = new.find("];\n// ANCHOR_END").context("no end")?;
     let mut broken = new.clone();
     broken
         .insert_str(end, "\"DELETE FROM seats; SELECT nonsense FROM nowhere;\",\n");

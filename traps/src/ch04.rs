@@ -1,9 +1,10 @@
 //! What goes wrong with SQL: the traps of ch04. Do not copy it.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use worker::{
-    DurableObject, Env, Request, Response, Result, SqlStorage, State,
+    Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State,
     durable_object, wasm_bindgen,
 };
 
@@ -36,6 +37,9 @@ impl DurableObject for Ch04Trap {
             "/ch04/large" => large(sql),
             "/ch04/whole" => whole(sql),
             "/ch04/search" => search(sql),
+            "/ch04/queue" => queue(sql),
+            "/ch04/join" => join(sql),
+            "/ch04/across" => across(sql).await,
             _ => return Response::ok(format!("{}\n", self.calls.get())),
         };
         Response::ok(said.unwrap_or_else(|error| format!("Err: {error}\n")))
@@ -185,3 +189,28 @@ fn search(sql: &SqlStorage) -> Result<String> {
     Ok(format!("{} found\n", found.raw().count()))
 }
 // ANCHOR_END: search
+
+fn queue(sql: &SqlStorage) -> Result<String> {
+    sql.exec(
+        "DROP TABLE IF EXISTS queue; CREATE TABLE queue (n INTEGER PRIMARY KEY);
+         INSERT INTO queue VALUES (1), (2), (3)",
+        None,
+    )?;
+    Ok("3 wait\n".to_owned())
+}
+
+fn join(sql: &SqlStorage) -> Result<String> {
+    sql.exec("INSERT INTO queue VALUES (4)", None)?;
+    Ok("one more\n".to_owned())
+}
+
+// ANCHOR: across
+/// The cursor reads on after the wait, and finds whoever has come meanwhile.
+async fn across(sql: &SqlStorage) -> Result<String> {
+    let cursor = sql.exec("SELECT n FROM queue ORDER BY n", None)?;
+    let before = cursor.raw().take(1).count();
+    Delay::from(Duration::from_millis(300)).await;
+    let after = cursor.raw().count();
+    Ok(format!("{before} before the wait, {after} after it\n"))
+}
+// ANCHOR_END: across

@@ -39,3 +39,14 @@ test("a REAL that is whole comes out as Integer", async () => {
 test("what somebody typed is a program to MATCH", async () => {
   expect(await said("search")).toContain("fts5: syntax error");
 });
+
+// proves: trap T46
+test("a cursor that is kept over an await reads what came meanwhile", async () => {
+  await said("queue");
+  const reading = said("across");
+  await new Promise((done) => setTimeout(done, 100));
+  await said("join");
+  expect(await reading).toBe("1 before the wait, 3 after it\n");
+  await said("queue");
+  expect(await said("across")).toBe("1 before the wait, 2 after it\n");
+});

@@ -80,6 +80,12 @@ test("the options arrive under the names that the runtime reads", async () => {
   });
   expect(read).toContain("allowConcurrency");
   expect(read).toContain("allowUnconfirmed");
+  read.length = 0;
+  await runInDurableObject(guest("otto"), async (_, state) => {
+    await state.storage.deleteAlarm(new Proxy({}, { get: (_, name) => void read.push(String(name)) }));
+  });
+  expect(read).toContain("allowConcurrency");
+  expect(read).toContain("allowUnconfirmed");
   // ... and what the object sends.
   const sent: unknown[] = [];
   await runInDurableObject(guest("otto"), async (object, state) => {

@@ -27,6 +27,8 @@ use tempfile::TempDir;
 /// How long a server may take to answer for the first time: it may have to compile
 /// the chapter.
 const START_LIMIT: Duration = Duration::from_secs(300);
+/// How often a start is tried if a port is taken.
+const STARTS: u32 = 5;
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
@@ -81,9 +83,25 @@ impl Dev {
     }
 
     /// Starts the server, on the state that is there.
+    ///
+    /// Its ports were free when they were chosen, but nobody holds them while it is
+    /// down or starting: a connection of somebody else may get one for a moment.
     pub fn up(&mut self) -> Result<()> {
+        for _ in 1..STARTS {
+            match self.try_up() {
+                Err(_) if self.log().contains("Address already in use") => {
+                    sleep(Duration::from_secs(2));
+                }
+                outcome => return outcome,
+            }
+        }
+        self.try_up()
+    }
+
+    fn try_up(&mut self) -> Result<()> {
         self.down();
         let log = File::create(self.log_file())?;
+        let debugger = free_port()?.to_string();
         let mut command = npx(&self.dir);
         command
             .args([
@@ -91,6 +109,8 @@ impl Dev {
                 "dev",
                 "--port",
                 &self.port.to_string(),
+                "--inspector-port",
+                &debugger,
                 "--persist-to",
             ])
             .arg(self.state.path().join("state"))

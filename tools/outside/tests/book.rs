@@ -61,6 +61,17 @@ fn the_book_is_served_with_its_chapters() -> Result<()> {
         let count = send("POST", &url("/live/ch02/counters/guest"), b"5")?;
         assert!(count.body.trim().parse::<u32>()? >= 5, "{}", count.body);
         assert_eq!(send("GET", &url("/live/ch01"), b"")?.body, "OK\n");
+        let count = send("GET", &url("/live/ch03/increment?name=guest"), b"")?;
+        assert!(count.body.starts_with("Durable Object 'guest' count: "));
+        let page = send("GET", &url("/live/ch04/"), b"")?.body;
+        assert!(page.contains("Book a seat"), "{page}");
+        assert_eq!(send("GET", &url("/live/ch04/app.js"), b"")?.status, 200);
+        let socket = format!("ws://localhost:{port}/live/ch04/ws?flightId=VL42");
+        let (mut socket, _) = tungstenite::connect(socket)?;
+        assert!(socket.read()?.to_text()?.contains(r#""seatNumber":"10F""#));
+        socket.close(None)?;
+        let letters = send("GET", &url("/live/ch05/mailboxes/guest"), b"")?;
+        assert_eq!(letters.body, "[]");
         assert!(send("GET", &url("/"), b"")?.body.contains("A book you can touch"));
         let page = send("GET", &url("/ch02-a-first-object.html"), b"")?;
         assert!(page.body.contains("Last verified with"));

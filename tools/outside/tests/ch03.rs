@@ -2,8 +2,7 @@
 //! -9`, and a new deployment on the state that is there.
 
 use std::collections::BTreeMap;
-use std::thread::{scope, sleep};
-use std::time::Duration;
+use std::thread::scope;
 
 use anyhow::{Context, Result, ensure};
 use outside::{Acknowledged, Ask, Copy, Dev, crowd, storm};
@@ -52,20 +51,6 @@ fn ask(run: usize, number: usize) -> Ask {
     }
 }
 
-/// Starts a server again. While it was down, a connection of somebody else may have
-/// been given its port, for a moment.
-fn up_again(dev: &mut Dev) -> Result<()> {
-    for _ in 0..10 {
-        match dev.up() {
-            Err(error) if error.to_string().contains("Address already in use") => {
-                sleep(Duration::from_secs(2));
-            }
-            outcome => return outcome,
-        }
-    }
-    dev.up()
-}
-
 fn count(dev: &Dev, name: &str) -> Result<usize> {
     let body = dev.get(&format!("/?name={name}"))?.body;
     let count = body.rsplit(' ').next().unwrap_or_default().parse();
@@ -101,7 +86,7 @@ fn no_acknowledged_write_is_lost_by_a_kill() -> Result<()> {
         let heard = storm(&mut dev, 24, 3 * ENOUGH + 30, |n| ask(run, n))?;
         acknowledged += heard.answers.len();
         in_flight += heard.sent - heard.answers.len();
-        up_again(&mut dev)?;
+        dev.up()?;
         check_counters(&dev, &heard, &mut least, &mut most)?;
         check_book(&dev, run, &heard)?;
     }
@@ -219,7 +204,7 @@ fn a_restart_keeps_what_was_written() -> Result<()> {
     let mut dev = Dev::start("ch03")?;
     fill(&dev)?;
     dev.down();
-    up_again(&mut dev)?;
+    dev.up()?;
     assert_eq!(count(&dev, "A")?, 3);
     assert_eq!(
         everybody(&dev, "home")?,
@@ -243,7 +228,7 @@ fn a_new_version_finds_what_the_old_one_wrote() -> Result<()> {
         "    pub note: Option<String>,\n",
         "    pub note: Option<String>,\n    #[serde(default)]\n    pub pets: Vec<String>,\n",
     )?;
-    up_again(&mut dev)?;
+    dev.up()?;
     assert_eq!(count(&dev, "A")?, 3);
     let mut ada = person("ada");
     ada["pets"] = json!([]);

@@ -113,7 +113,7 @@ fn no_acknowledged_write_is_lost() -> Result<()> {
             ),
         };
         let heard = storm(&mut dev, 16, 200, ask)?;
-        up_again(&mut dev)?;
+        dev.up()?;
         let mut flights = HashMap::new();
         let written = texts(&dev, &format!("R{run}"))?;
         let distinct: HashSet<_> = written.iter().collect();
@@ -143,15 +143,6 @@ fn no_acknowledged_write_is_lost() -> Result<()> {
     }
     println!("20 kills: {bookings} bookings and {entries} entries acknowledged");
     Ok(())
-}
-
-/// Starts the server once more. Twenty times in a row, it happens that another process
-/// takes one of the ports that wrangler has chosen for itself: then once again.
-fn up_again(dev: &mut Dev) -> Result<()> {
-    match dev.up() {
-        Err(_) if dev.log().contains("Address already in use") => dev.up(),
-        outcome => outcome,
-    }
 }
 
 /// The texts of a logbook, page by page.

@@ -114,7 +114,7 @@ fn alarms_ring_after_a_kill() -> Result<()> {
     assert_eq!(dev.post("/guests/ada", "")?.body, "visit 1\n");
     dev.kill();
     sleep(Duration::from_secs(6));
-    up_again(&mut dev)?;
+    dev.up()?;
     until(5, "the missed timer", || Ok(letters(&dev, "day")?.len() == 1))?;
     until(5, "the batch", || Ok(letters(&dev, "shop")?.len() == 1))?;
     until(5, "the guest", || {
@@ -128,27 +128,13 @@ fn alarms_ring_after_a_kill() -> Result<()> {
     Ok(())
 }
 
-/// Starts a server while others start, too. Wrangler looks for a free port for its
-/// debugger and takes it a moment later: somebody else may have been faster.
-fn up_again(dev: &mut Dev) -> Result<()> {
-    for _ in 0..5 {
-        match dev.up() {
-            Err(error) if error.to_string().contains("Address already in use") => {
-                sleep(Duration::from_secs(2));
-            }
-            other => return other,
-        }
-    }
-    dev.up()
-}
-
 /// Twenty times the server is killed with requests and deliveries in flight. Each
 /// item and each timer that was acknowledged is delivered, and nothing is delivered
 /// twice.
 fn storm_of_kills() -> Result<()> {
     let chapter = ledger::root().join("chapters-code/ch05");
     let mut dev = Dev::prepare(&chapter, &[])?;
-    up_again(&mut dev)?;
+    dev.up()?;
     let mut acknowledged = Vec::new();
     let mut sent = 0;
     for run in 0..RUNS {
@@ -172,7 +158,7 @@ fn storm_of_kills() -> Result<()> {
             acknowledged.push(format!("{run}-{number}"));
         }
         sent += heard.sent;
-        up_again(&mut dev)?;
+        dev.up()?;
     }
     until(60, "the queue is posted", || {
         Ok(number(&json(&dev, "/batches/storm")?, "queued") == 0)
@@ -220,7 +206,7 @@ fn storm_of_kills() -> Result<()> {
 fn outlast_the_retries() -> Result<()> {
     let copy = Copy::of("ch05")?;
     let mut dev = Dev::prepare(&copy.dir(), &copy.envs())?;
-    up_again(&mut dev)?;
+    dev.up()?;
     dev.post("/mailboxes/shop/closed", "7")?;
     dev.post("/batches/shop", "bread")?;
     let begin = Instant::now();

@@ -14,7 +14,7 @@ use worker::{
 
 use crate::keys::{self, LAST, PEOPLE, TITLE, VISITS};
 use crate::missing::{self, Options, SyncKv};
-use crate::rules::{Area, Ask, Nick, Page, Person, Refusal, Route};
+use crate::rules::{Area, Ask, Nick, PAGE_MAX, Page, Person, Refusal, Route};
 use crate::transaction::transaction_sync;
 use crate::web::{self, Failure};
 
@@ -280,20 +280,28 @@ fn drop_title(storage: &Storage) -> Result<Response, Failure> {
 // ANCHOR_END: title
 
 // ANCHOR: redial
-/// Changes how telephone numbers begin, for everybody in the book or for nobody.
+/// Changes how telephone numbers begin, for everybody in the book or for nobody. It
+/// takes page by page, so the book may be larger than memory.
 fn redial(storage: &Storage, area: &Area) -> Result<Response, Failure> {
     let kv = SyncKv::of(storage);
     let changed = transaction_sync(storage, || {
         let mut changed = 0;
-        let everybody = missing::ListOptions::beginning_with(PEOPLE);
-        for (key, mut person) in kv.list::<Person>(&everybody)? {
-            let numbers = person.redial(area)?;
-            if numbers > 0 {
-                kv.put(&key, &person)?;
+        let mut page = missing::ListOptions::beginning_with(PEOPLE);
+        page.limit = Some(PAGE_MAX);
+        loop {
+            let people: Vec<(String, Person)> = kv.list(&page)?;
+            if people.is_empty() {
+                return Ok::<_, Failure>(changed);
             }
-            changed += numbers;
+            for (key, mut person) in people {
+                let numbers = person.redial(area)?;
+                if numbers > 0 {
+                    kv.put(&key, &person)?;
+                }
+                changed += numbers;
+                page.start_after = Some(key);
+            }
         }
-        Ok::<_, Failure>(changed)
     })?;
     number(changed)
 }

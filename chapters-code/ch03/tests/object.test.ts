@@ -184,6 +184,22 @@ test("all numbers change, or none does", async () => {
   expect(await phones()).toEqual([["0343 1"], ["0114 1"], [`0343 ${"2".repeat(19)}`]]);
 });
 
+test("all numbers of a book that is longer than a page change, or none does", async () => {
+  const it = book();
+  const key = (n: number) => `p${String(n).padStart(3, "0")}`;
+  const crowd = (from: number, to: number) =>
+    it.ask("POST", "/people", Array.from({ length: to - from }, (_, n) => [key(from + n), person("Ada", { phones: ["0113 1"] })]));
+  await crowd(0, 100);
+  await crowd(100, 201);
+  // The last number, three pages on, does not fit: nobody's changes.
+  await it.ask("PUT", `/people/${key(201)}`, person("Zoe", { phones: [`0113 ${"2".repeat(19)}`] }));
+  expect((await worker("POST", it.path("/redial?from=0113&to=%2B44+113"))).status).toBe(400);
+  expect(await it.ask("POST", "/redial?from=0343&to=0113")).toBe("0\n");
+  expect(await it.ask("DELETE", `/people/${key(201)}`)).toBe("deleted\n");
+  expect(await it.ask("POST", "/redial?from=0113&to=%2B44+113")).toBe("201\n");
+  expect(JSON.parse(await it.ask("GET", `/people/${key(200)}`)).phones).toEqual(["+44 113 1"]);
+});
+
 // proves: api 32
 test("visits are loaded before the first request comes in", async () => {
   const it = book();

@@ -34,8 +34,10 @@ impl AlarmInfo {
 /// A test may call the handler with nothing; then it is the first try.
 impl From<JsValue> for AlarmInfo {
     fn from(info: JsValue) -> Self {
-        let get =
-            |name: &str| Reflect::get(&info, &name.into()).unwrap_or_default();
+        let get = |name: &str| match info.is_object() {
+            true => Reflect::get(&info, &name.into()).unwrap_or_default(),
+            false => JsValue::UNDEFINED,
+        };
         Self {
             retry_count: get("retryCount").as_f64().unwrap_or_default() as u32,
             is_retry: get("isRetry").is_truthy(),

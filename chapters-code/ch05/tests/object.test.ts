@@ -315,6 +315,19 @@ test("a schedule holds a thousand timers", async () => {
 
 // ---- Mailbox
 
+test("a mailbox that is full takes no letter, and still knows those that it has", async () => {
+  const post = (key: string) => worker("POST", "/mailboxes/full", "tea", { "Idempotency-Key": key });
+  expect(await (await post("first")).text()).toBe("kept\n");
+  await runInDurableObject(env.MAILBOXES.getByName("full"), (_, state) => {
+    state.storage.sql.exec(`WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+      INSERT INTO letters (key, body, came) SELECT 'k' || i, '', 1 FROM n`);
+  });
+  const answer = await post("late");
+  expect([answer.status, await answer.text()]).toEqual([507, "the mailbox holds 10000 letters and is full\n"]);
+  expect(await (await post("first")).text()).toBe("had it already\n");
+  expect(await json("GET", "/mailboxes/full/after/10000")).toEqual([]);
+});
+
 test("a letter is kept once under its key", async () => {
   const post = (key: string, body: string) => worker("POST", "/mailboxes/door", body, { "Idempotency-Key": key });
   const say = async (key: string, body: string) => {

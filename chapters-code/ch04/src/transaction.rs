@@ -5,15 +5,25 @@ use worker::Storage;
 use worker::wasm_bindgen::prelude::*;
 
 // ANCHOR: extern
-#[wasm_bindgen(wasm_bindgen = worker::wasm_bindgen)]
+// Only what is thrown rolls back. It is caught here again, so that no exception
+// crosses the border to Wasm: a development build would log each of them.
+#[wasm_bindgen(wasm_bindgen = worker::wasm_bindgen, inline_js = "
+    export function transaction_sync_or_undo(storage, work) {
+        const undo = new Error('undo');
+        try {
+            storage.transactionSync(() => { if (!work()) throw undo; });
+        } catch (error) {
+            if (error !== undo) throw error;
+        }
+    }
+")]
 extern "C" {
     /// <https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/>
-    type StorageView;
-    #[wasm_bindgen(method, catch, js_name = transactionSync)]
-    fn transaction_sync(
-        this: &StorageView,
-        work: &mut dyn FnMut() -> std::result::Result<(), JsValue>,
-    ) -> std::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(catch)]
+    fn transaction_sync_or_undo(
+        storage: &JsValue,
+        work: &mut dyn FnMut() -> bool,
+    ) -> std::result::Result<(), JsValue>;
 }
 // ANCHOR_END: extern
 
@@ -32,14 +42,12 @@ pub fn transaction_sync<T, E: From<worker::Error>>(
 ) -> std::result::Result<T, E> {
     let mut work = Some(work);
     let mut outcome = None;
-    let view: &StorageView = storage.as_raw().unchecked_ref();
-    let kept = view.transaction_sync(&mut || {
-        let Some(work) = work.take() else { return Ok(()) };
+    let kept = transaction_sync_or_undo(storage.as_raw(), &mut || {
+        let Some(work) = work.take() else { return true };
         let done = work();
-        // What is thrown only tells the runtime to roll back.
-        let thrown = if done.is_ok() { Ok(()) } else { Err(JsValue::NULL) };
+        let keep = done.is_ok();
         outcome = Some(done);
-        thrown
+        keep
     });
     match (outcome, kept) {
         (Some(Err(error)), _) => Err(error),

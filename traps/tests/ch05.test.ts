@@ -63,7 +63,7 @@ test("an object that its alarm wakes does not see that alarm in its constructor"
   await text("/answer");
   await runInDurableObject(trap(), (_, state) => state.storage.setAlarm(Date.now() + 500));
   await evictDurableObject(trap());
-  await sleep(1_000);
+  await sleep(2_500);
   expect(await text("/rings")).toBe("1\n");
   expect(await text("/start")).toBe("0 0\n"); // nor does its handler
   await runInDurableObject(trap(), (_, state) => state.storage.setAlarm(Date.now() + 60_000));

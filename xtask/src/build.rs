@@ -37,18 +37,17 @@ pub fn worker(dir: &Path, mode: &str) -> Result<()> {
 }
 
 /// Builds the Worker in `dir` for development, unless it is built already and
-/// nothing that it is made from has changed since. Says whether it built.
-pub fn worker_if_changed(dir: &Path) -> Result<bool> {
+/// nothing that it is made from has changed since.
+pub fn worker_if_changed(dir: &Path) -> Result<()> {
     let built = |file: &str| modified(&dir.join("build").join(file));
     let built = built("index.js").min(built("index_bg.wasm"));
     let mut newest = modified(&root().join("Cargo.lock"))
         .max(modified(&root().join("package-lock.json")));
     newest_in(dir, &mut newest)?;
-    let changed = built.is_none() || built <= newest;
-    if changed {
+    if built.is_none() || built <= newest {
         worker(dir, "--dev")?;
     }
-    Ok(changed)
+    Ok(())
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {

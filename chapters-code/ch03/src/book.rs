@@ -156,7 +156,7 @@ fn number(number: impl Display) -> Result<Response, Failure> {
 }
 
 fn texts(nicks: &[Nick]) -> Vec<String> {
-    nicks.iter().map(|nick| keys::person(nick).text().to_owned()).collect()
+    nicks.iter().map(stored).collect()
 }
 
 // ANCHOR: people
@@ -179,10 +179,10 @@ fn bare(key: &str) -> &str {
 /// A page of people, in the order of their keys.
 async fn list(storage: &Storage, page: &Page) -> Result<Response, Failure> {
     let options = missing::ListOptions {
-        prefix: Some(stored(page.prefix.as_ref())),
-        start: page.start.as_ref().map(|nick| stored(Some(nick))),
-        start_after: page.start_after.as_ref().map(|nick| stored(Some(nick))),
-        end: page.end.as_ref().map(|nick| stored(Some(nick))),
+        prefix: Some(stored_or_first(page.prefix.as_ref())),
+        start: page.start.as_ref().map(stored),
+        start_after: page.start_after.as_ref().map(stored),
+        end: page.end.as_ref().map(stored),
         reverse: page.reverse,
         limit: Some(page.limit),
         no_cache: true,
@@ -191,17 +191,23 @@ async fn list(storage: &Storage, page: &Page) -> Result<Response, Failure> {
     Ok(Response::from_json(&people(&missing::list(storage, &options).await?)?)?)
 }
 
-fn stored(nick: Option<&Nick>) -> String {
-    nick.map_or(PEOPLE.to_owned(), |nick| keys::person(nick).text().to_owned())
+/// The key of a person, as it is stored.
+fn stored(nick: &Nick) -> String {
+    keys::person(nick).text().to_owned()
+}
+
+/// The same, or what all of them begin with.
+fn stored_or_first(nick: Option<&Nick>) -> String {
+    nick.map_or_else(|| PEOPLE.to_owned(), stored)
 }
 // ANCHOR_END: list
 
 // ANCHOR: keys
 /// The keys only, a line each. Without `startAfter`, which `worker` does not bind.
 async fn keys(storage: &Storage, page: &Page) -> Result<Response, Failure> {
-    let prefix = stored(page.prefix.as_ref());
-    let start = stored(page.start.as_ref());
-    let end = page.end.as_ref().map(|nick| stored(Some(nick)));
+    let prefix = stored_or_first(page.prefix.as_ref());
+    let start = stored_or_first(page.start.as_ref());
+    let end = page.end.as_ref().map(stored);
     let mut options = ListOptions::new()
         .prefix(&prefix)
         .start(&start)

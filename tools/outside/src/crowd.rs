@@ -37,6 +37,11 @@ impl Ask {
     pub fn put(path: impl Into<String>, body: impl Into<String>) -> Self {
         Self { method: "PUT", path: path.into(), body: body.into() }
     }
+
+    fn send(&self, agent: &ureq::Agent, url: &str) -> Result<Answer> {
+        let url = format!("{url}{}", self.path);
+        send_by(agent, self.method, &url, self.body.as_bytes())
+    }
 }
 
 /// What was heard in a [`storm`].
@@ -70,9 +75,7 @@ pub fn crowd(
             if number >= count {
                 return Ok(());
             }
-            let Ask { method, path, body } = ask(number);
-            let answer =
-                send_by(&agent, method, &format!("{url}{path}"), body.as_bytes())?;
+            let answer = ask(number).send(&agent, &url)?;
             lock(&answers).push((number, answer));
         }
     };
@@ -108,13 +111,8 @@ pub fn storm(
         let agent = agent();
         while !over.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Ask { method, path, body } = ask(number);
             // The first error is the kill, or an error that leaves too few answers.
-            let Ok(answer) =
-                send_by(&agent, method, &format!("{url}{path}"), body.as_bytes())
-            else {
-                return;
-            };
+            let Ok(answer) = ask(number).send(&agent, &url) else { return };
             lock(&answers).push((number, answer));
         }
     };

@@ -3,6 +3,8 @@
 mod ch03;
 mod ch04;
 mod ch05;
+mod ch06;
+mod ch07;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -29,6 +31,8 @@ async fn fetch(req: Request, env: Env, _ctx: Context) -> Result<Response> {
                 Some("ch03") => "CH03_TRAP",
                 Some("ch04") => "CH04_TRAP",
                 Some("ch05") => "CH05_TRAP",
+                Some("ch06") => "CH06_TRAP",
+                Some("ch07") => "CH07_TRAP",
                 _ => "TRAP",
             };
             env.durable_object(binding)?

@@ -197,19 +197,29 @@ impl Shell {
             folder.path().join(".curlrc"),
             "silent\nshow-error\nmax-time = 20\n",
         )?;
+        // A terminal is open, though nobody types into it; /dev/null would be at its
+        // end. A pipe that the shell holds open at both ends is like the terminal.
+        let typing = folder.path().join("typing");
+        ensure!(
+            program("mkfifo").arg(&typing).status()?.success(),
+            "cannot make a pipe"
+        );
         let output = File::create(folder.path().join("output"))?;
         let mut child = program("bash")
             .args(["--noprofile", "--norc"])
             .env("CURL_HOME", folder.path())
             .env("NO_COLOR", "1")
             .env("CARGO_TERM_COLOR", "never")
+            // What npm thinks of this machine's settings is on no page.
+            .env("npm_config_loglevel", "error")
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0)
             .spawn()
             .context("cannot start bash")?;
-        let stdin = child.stdin.take().context("bash has no input")?;
+        let mut stdin = child.stdin.take().context("bash has no input")?;
+        writeln!(stdin, "exec 9<>'{}'", typing.display())?;
         Ok(Self { child, stdin, folder, read: 0, count: 0 })
     }
 
@@ -217,10 +227,7 @@ impl Shell {
         self.count += 1;
         let mark = format!("--end of command {}--", self.count);
         // The braces keep a command from reading the next ones as its input.
-        writeln!(
-            self.stdin,
-            "{{ {command}\n}} </dev/null\nprintf '\\n%s\\n' '{mark}'"
-        )?;
+        writeln!(self.stdin, "{{ {command}\n}} <&9\nprintf '\\n%s\\n' '{mark}'")?;
         let begin = Instant::now();
         loop {
             let output = fs::read(self.folder.path().join("output"))?;

@@ -129,9 +129,12 @@ fn rebuild(paths: &[PathBuf], chapters: &[Chapter]) {
         .map(|chapter| chapter.dir.as_path())
         .chain([front.as_path()])
     {
+        // A chapter may have crates of its own in folders beside its `src/`.
         let source = |path: &&PathBuf| {
-            path.starts_with(dir.join("src"))
-                || path.ends_with("Cargo.toml") && path.starts_with(dir)
+            path.strip_prefix(dir).is_ok_and(|path| {
+                path.ends_with("Cargo.toml")
+                    || path.components().any(|part| part.as_os_str() == "src")
+            })
         };
         if paths.iter().any(source) {
             dirs.insert(dir);

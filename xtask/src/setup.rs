@@ -36,7 +36,7 @@ pub fn setup(task: For) -> Result<()> {
     node()?;
 
     let mut steps: Vec<Step> = vec![
-        Step::new("the Wasm target of Rust", wasm_target_is_there, wasm_target),
+        Step::new("the Wasm target of Rust", wasm_targets_are_there, wasm_targets),
         Step::new("the npm packages", npm_is_done, npm),
         Step::tool("worker-build", "worker-build", worker_build, "0"),
         // It runs after every edit and has real work to do, so it is worth
@@ -129,26 +129,26 @@ fn node() -> Result<()> {
     Ok(())
 }
 
-fn wasm_target_is_there() -> bool {
-    let mut rustc = program("rustc");
-    let answer = capture(rustc.args([
-        "--print",
-        "target-libdir",
-        "--target",
-        "wasm32-unknown-unknown",
-    ]));
-    answer.is_ok_and(|(status, dir)| {
-        status.success() && Path::new(dir.trim()).exists()
+/// What Workers are compiled for, and what the rules of ch06 are compiled for
+/// besides.
+const TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "wasm32-wasip1"];
+
+fn wasm_targets_are_there() -> bool {
+    TARGETS.iter().all(|target| {
+        let mut rustc = program("rustc");
+        let answer =
+            capture(rustc.args(["--print", "target-libdir", "--target", target]));
+        answer.is_ok_and(|(status, dir)| {
+            status.success() && Path::new(dir.trim()).exists()
+        })
     })
 }
 
-fn wasm_target(label: &str) -> Result<()> {
-    println!("{label}: rustup target add wasm32-unknown-unknown");
-    let Ok((status, text)) = capture(program("rustup").args([
-        "target",
-        "add",
-        "wasm32-unknown-unknown",
-    ])) else {
+fn wasm_targets(label: &str) -> Result<()> {
+    println!("{label}: rustup target add {}", TARGETS.join(" "));
+    let Ok((status, text)) =
+        capture(program("rustup").args(["target", "add"]).args(TARGETS))
+    else {
         bail!(
             "rustup is missing: install it from https://rustup.rs, then try again"
         );

@@ -123,17 +123,21 @@ fn plain_rust(
     passed: &mut BTreeSet<String>,
 ) -> Result<()> {
     for chapter in chapters {
-        let names = libtest(
-            cargo().args(["test", "--locked", "--package", &chapter.name]),
-            tally,
-        )?;
-        // Unit tests are named by their module: rules::tests::sums is in
-        // src/rules.rs.
-        passed.extend(names.iter().filter_map(|name| {
-            let (module, _) = name.split_once("::")?;
-            let (_, test) = name.rsplit_once("::")?;
-            Some(format!("chapters-code/{}/src/{module}.rs#{test}", chapter.name))
-        }));
+        for dir in chapter.inner_crates()?.iter().chain([&chapter.dir]) {
+            let manifest = dir.join("Cargo.toml");
+            let names = libtest(
+                cargo()
+                    .args(["test", "--locked", "--manifest-path"])
+                    .arg(&manifest),
+                tally,
+            )?;
+            let folder = dir.strip_prefix(root()).unwrap_or(dir).display();
+            passed.extend(
+                names
+                    .iter()
+                    .filter_map(|name| Some(format!("{folder}/{}", unit(name)?))),
+            );
+        }
     }
     if all {
         let packages = [
@@ -149,6 +153,15 @@ fn plain_rust(
         libtest(cargo().args(["test", "--locked"]).args(packages), tally)?;
     }
     Ok(())
+}
+
+/// Where a unit test stands, by its name: `rules::tests::sums` is in src/rules.rs,
+/// `tests::sums` in src/lib.rs.
+fn unit(name: &str) -> Option<String> {
+    let (module, rest) = name.split_once("::")?;
+    let module = if module == "tests" { "lib" } else { module };
+    let test = rest.rsplit("::").next()?;
+    Some(format!("src/{module}.rs#{test}"))
 }
 
 fn from_outside(

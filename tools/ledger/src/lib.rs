@@ -72,6 +72,14 @@ pub fn chapters() -> Result<Vec<Chapter>> {
     Ok(chapters)
 }
 
+impl Chapter {
+    /// Crates of the chapter that stand in folders of their own beside its `src/`.
+    pub fn inner_crates(&self) -> Result<Vec<PathBuf>> {
+        let folders = list(&self.dir)?.into_iter();
+        Ok(folders.filter(|folder| folder.join("Cargo.toml").exists()).collect())
+    }
+}
+
 /// The chapters with these names; all of them, if there are no names.
 pub fn chapters_named(names: &[String]) -> Result<Vec<Chapter>> {
     let all = chapters()?;

@@ -30,11 +30,14 @@ pub fn proofs() -> Result<Vec<Proof>> {
     let root = root();
     let mut files: Vec<PathBuf> = Vec::new();
     let chapters = chapters()?;
-    let folders =
-        chapters.iter().flat_map(|c| [c.dir.join("src"), c.dir.join("tests")]);
-    for folder in
-        folders.chain([root.join("traps/tests"), root.join("tools/outside/tests")])
-    {
+    let mut folders =
+        vec![root.join("traps/tests"), root.join("tools/outside/tests")];
+    for chapter in &chapters {
+        for dir in chapter.inner_crates()?.iter().chain([&chapter.dir]) {
+            folders.extend([dir.join("src"), dir.join("tests")]);
+        }
+    }
+    for folder in folders {
         if folder.exists() {
             files.extend(list(&folder)?.into_iter().filter(|file| file.is_file()));
         }

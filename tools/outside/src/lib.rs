@@ -7,9 +7,11 @@
 
 mod browser;
 mod crowd;
+mod socket;
 
 pub use browser::{browser, drive};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
+pub use socket::{Closed, Socket};
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -38,6 +40,7 @@ pub struct Dev {
     dir: PathBuf,
     state: TempDir,
     envs: Vec<(String, String)>,
+    vars: Vec<(String, String)>,
     port: u16,
     child: Option<Child>,
 }
@@ -77,9 +80,15 @@ impl Dev {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect(),
+            vars: Vec::new(),
             port: free_port()?,
             child: None,
         })
+    }
+
+    /// Sets a variable of the Worker, one of `[vars]`, at the next start.
+    pub fn set_var(&mut self, name: &str, value: &str) {
+        self.vars.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts the server, on the state that is there.
@@ -115,6 +124,9 @@ impl Dev {
             ])
             .arg(self.state.path().join("state"))
             .args(["--show-interactive-dev-session=false"])
+            .args(self.vars.iter().flat_map(|(name, value)| {
+                ["--var".to_owned(), format!("{name}:{value}")]
+            }))
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -170,6 +182,38 @@ impl Dev {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How much memory the runtime uses, in bytes: what its processes do not share
+    /// with others, and their part of what they share (PSS).
+    ///
+    /// # Errors
+    /// If the server is down, or this system has no `/proc/<pid>/smaps_rollup`, as
+    /// only Linux has.
+    pub fn memory(&self) -> Result<u64> {
+        let child = self.child.as_ref().context("the server is down")?;
+        let mut bytes = 0;
+        let mut found = false;
+        for process in ledger::list(Path::new("/proc"))? {
+            let Ok(stat) = fs::read_to_string(process.join("stat")) else {
+                continue;
+            };
+            // pid (name) state ppid pgrp ...
+            let Some((name, rest)) = stat.rsplit_once(") ") else { continue };
+            let group = rest.split(' ').nth(2).and_then(|pgrp| pgrp.parse().ok());
+            if group != Some(child.id()) || !name.ends_with("(workerd") {
+                continue;
+            }
+            let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
+            let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let kilobytes = pss
+                .and_then(|pss| pss.trim().strip_suffix(" kB"))
+                .context("no Pss in smaps_rollup")?;
+            bytes += kilobytes.parse::<u64>()? * 1_024;
+            found = true;
+        }
+        ensure!(found, "no workerd belongs to this server");
+        Ok(bytes)
     }
 
     /// Everything the server has printed since its last start.

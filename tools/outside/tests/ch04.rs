@@ -3,14 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use outside::{Ask, Copy, Dev, crowd, drive, storm};
+use outside::{Ask, Copy, Dev, Socket, crowd, drive, storm};
 use serde_json::{Value, json};
-use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Message, WebSocket};
 
 const LETTERS: [char; 6] = ['A', 'B', 'C', 'D', 'E', 'F'];
 
@@ -46,26 +43,14 @@ fn taken(seats: &Value) -> Result<HashMap<String, String>> {
         .collect())
 }
 
-/// A client that listens to a flight.
-struct Ear(WebSocket<MaybeTlsStream<TcpStream>>);
+/// Opens a socket that listens to a flight.
+fn listen(dev: &Dev, flight: &str) -> Result<Socket> {
+    Socket::open(dev, &format!("/ws?flightId={flight}"))
+}
 
-impl Ear {
-    fn open(dev: &Dev, flight: &str) -> Result<Self> {
-        let url = format!("ws://localhost:{}/ws?flightId={flight}", dev.port());
-        let (socket, _) = tungstenite::connect(url)?;
-        if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        }
-        Ok(Self(socket))
-    }
-
-    fn next(&mut self) -> Result<Value> {
-        loop {
-            if let Message::Text(text) = self.0.read()? {
-                return Ok(serde_json::from_str(&text)?);
-            }
-        }
-    }
+/// The next seats that a socket hears.
+fn heard(socket: &mut Socket) -> Result<Value> {
+    Ok(serde_json::from_str(&socket.text()?)?)
 }
 
 /// 200 clients want 60 seats: each seat is sold once, whoever was told so sits there,
@@ -74,8 +59,8 @@ impl Ear {
 #[test]
 fn a_storm_sells_each_seat_once() -> Result<()> {
     let dev = Dev::start("ch04")?;
-    let mut ears =
-        (0..10).map(|_| Ear::open(&dev, "STORM")).collect::<Result<Vec<_>>>()?;
+    let mut sockets =
+        (0..10).map(|_| listen(&dev, "STORM")).collect::<Result<Vec<_>>>()?;
     let ask = |n| booking("STORM", &seat(n), &format!("client {n}"));
     let answers = crowd(&dev, 200, 200, ask)?;
     let told: HashMap<_, _> = answers
@@ -89,8 +74,8 @@ fn a_storm_sells_each_seat_once() -> Result<()> {
     assert_eq!((count(200), count(409)), (60, 140));
     assert_eq!(told.len(), 60, "a seat was sold twice");
     assert_eq!(occupants(&dev, "STORM")?, told);
-    for ear in &mut ears {
-        while taken(&ear.next()?)? != told {}
+    for socket in &mut sockets {
+        while taken(&heard(socket)?)? != told {}
     }
     Ok(())
 }
@@ -244,14 +229,14 @@ fn two_tabs_see_each_other() -> Result<()> {
 #[test]
 fn a_socket_comes_back_after_a_kill() -> Result<()> {
     let mut dev = Dev::start("ch04")?;
-    let mut ear = Ear::open(&dev, "VL42")?;
-    assert_eq!(taken(&ear.next()?)?.len(), 0);
+    let mut socket = listen(&dev, "VL42")?;
+    assert_eq!(taken(&heard(&mut socket)?)?.len(), 0);
     assert_eq!(book(&dev, "VL42", "3B", "Ada")?, 200);
-    assert_eq!(taken(&ear.next()?)?.len(), 1);
+    assert_eq!(taken(&heard(&mut socket)?)?.len(), 1);
     dev.kill();
-    assert!(ear.next().is_err(), "the socket of a dead server still talks");
+    assert!(socket.text().is_err(), "the socket of a dead server still talks");
     dev.up()?;
-    assert_eq!(taken(&Ear::open(&dev, "VL42")?.next()?)?["3B"], "Ada");
+    assert_eq!(taken(&heard(&mut listen(&dev, "VL42")?)?)?["3B"], "Ada");
     Ok(())
 }
 

@@ -1,0 +1,1 @@
+//! How a room is spoken to in binary.

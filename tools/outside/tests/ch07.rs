@@ -1,0 +1,1 @@
+//! ch07 from outside.

@@ -146,6 +146,8 @@ fn plain_rust(
             "--package",
             "ledger",
             "--package",
+            "load",
+            "--package",
             "press",
             "--package",
             "xtask",

@@ -1,0 +1,84 @@
+//! The figures on the pages of ch06 and ch07.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use load::{Crowd, Load, Protocol, STEP_LIMIT};
+use outside::{Copy, Dev};
+
+/// Rooms, and sockets in each.
+const SHAPES: [(usize, usize); 2] = [(1, 1_000), (100, 10)];
+/// How many messages are sent in a room.
+const MESSAGES: usize = 100;
+/// How many of them are on their way at once, when the rate is measured.
+const WINDOW: usize = 8;
+/// An idle object falls asleep after about 10 s.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Starts both chapters, as they are deployed (`worker-build --release`), on empty
+/// state, and prints a line for each shape.
+pub fn chapters() -> Result<()> {
+    println!(
+        "{:6}{:>15}{:>10}{:>12}{:>12}{:>12}{:>14}{:>14}",
+        "",
+        "rooms",
+        "joins/s",
+        "median ms",
+        "p99 ms",
+        "deliv./s",
+        "awake KB",
+        "asleep KB"
+    );
+    for (chapter, protocol, path) in [
+        ("ch06", Protocol::Counter, "/ws/{room}"),
+        ("ch07", Protocol::Chat, "/api/room/{room}/websocket"),
+    ] {
+        let copy = Copy::of(chapter)?;
+        copy.change(
+            "wrangler.toml",
+            "worker-build --dev ;;",
+            "worker-build --release ;;",
+        )?;
+        for (rooms, sockets) in SHAPES {
+            let mut dev = Dev::prepare(&copy.dir(), &copy.envs())?;
+            // All clients come from one address; it is not the limiter that is
+            // measured.
+            dev.set_var("SECONDS_PER_MESSAGE", "0");
+            dev.up()?;
+            let url = format!("ws://localhost:{}{path}", dev.port());
+            let load = Load { protocol, url, rooms, sockets, limit: STEP_LIMIT };
+            line(chapter, &dev, &load)?;
+        }
+    }
+    Ok(())
+}
+
+fn line(chapter: &str, dev: &Dev, load: &Load) -> Result<()> {
+    // One visit before, so that what is loaded once is not counted as a socket's.
+    let once = Load { rooms: 1, sockets: 1, ..load.clone() };
+    Crowd::join(&once)?.0.leave()?;
+    let before = dev.memory()?;
+    let (mut crowd, joined) = Crowd::join(load)?;
+    let slow = crowd.talk(MESSAGES, 1)?;
+    let fast = crowd.talk(MESSAGES, WINDOW)?;
+    let awake = dev.memory()?;
+    std::thread::sleep(IDLE);
+    let asleep = dev.memory()?;
+    // They have slept, and nobody has lost the line.
+    crowd.talk(1, 1)?;
+    crowd.leave()?;
+    let sockets = load.rooms * load.sockets;
+    let each =
+        |memory: u64| memory.saturating_sub(before) as f64 / 1e3 / sockets as f64;
+    println!(
+        "{chapter:6}{:>15}{:>10.0}{:>12.1}{:>12.1}{:>12.0}{:>14.1}{:>14.1}",
+        format!("{} x {}", load.rooms, load.sockets),
+        joined.sockets as f64 / joined.took.as_secs_f64(),
+        slow.millis(0.5),
+        slow.millis(0.99),
+        fast.rate(),
+        each(awake),
+        each(asleep),
+    );
+    Ok(())
+}

@@ -184,16 +184,15 @@ impl Dev {
         self.port
     }
 
-    /// How much memory the runtime uses, in bytes: what its processes do not share
-    /// with others, and their part of what they share (PSS).
+    /// How much memory the runtime with the objects uses, in bytes: what it shares
+    /// with no other process, and its part of what it does share (PSS). The proxy
+    /// that `wrangler dev` has before it is a process of its own, and not counted.
     ///
     /// # Errors
-    /// If the server is down, or this system has no `/proc/<pid>/smaps_rollup`, as
-    /// only Linux has.
+    /// If the server is down, or has no object yet, or this system has no
+    /// `/proc/<pid>/smaps_rollup`, as only Linux has.
     pub fn memory(&self) -> Result<u64> {
         let child = self.child.as_ref().context("the server is down")?;
-        let mut bytes = 0;
-        let mut found = false;
         for process in ledger::list(Path::new("/proc"))? {
             let Ok(stat) = fs::read_to_string(process.join("stat")) else {
                 continue;
@@ -204,16 +203,20 @@ impl Dev {
             if group != Some(child.id()) || !name.ends_with("(workerd") {
                 continue;
             }
+            // The one with the objects has their folder open.
+            let open = ledger::list(&process.join("fd"))?;
+            let links = open.iter().filter_map(|fd| fs::read_link(fd).ok());
+            if !links.into_iter().any(|file| file.starts_with(self.state.path())) {
+                continue;
+            }
             let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
             let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
             let kilobytes = pss
                 .and_then(|pss| pss.trim().strip_suffix(" kB"))
                 .context("no Pss in smaps_rollup")?;
-            bytes += kilobytes.parse::<u64>()? * 1_024;
-            found = true;
+            return Ok(kilobytes.parse::<u64>()? * 1_024);
         }
-        ensure!(found, "no workerd belongs to this server");
-        Ok(bytes)
+        bail!("no workerd of this server has an object open")
     }
 
     /// Everything the server has printed since its last start.

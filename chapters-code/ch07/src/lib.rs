@@ -1,55 +1,75 @@
-//! A stub of ch07.
+//! A chat room whose object sleeps while its guests stay, in the protocol of the
+//! public chat demo.
 #![deny(clippy::await_holding_refcell_ref)]
 
+mod cellar;
+mod hibernation_server;
+mod limiter;
+mod migrations;
+mod missing;
+mod pace;
+mod protocol;
+mod room;
 mod rules;
+mod transaction;
+mod web;
 
 use worker::{
-    Context, DurableObject, Env, Request, Response, Result, State, durable_object,
-    event, wasm_bindgen,
+    Context, Env, Request, Response, ResponseBuilder, Result as WorkerResult, event,
 };
 
-use rules::Refusal;
+use rules::{Refusal, Route};
+use web::Failure;
 
+const HELP: &str = "\
+GET  /                           the page to chat on
+POST /api/room                   the id of a new room that only you know
+GET  /api/room/<name>/websocket  a WebSocket into a room, by its name or its id
+
+GET  /websocket                  the official example of a hibernating server
+";
+
+// ANCHOR: fetch
+/// The Worker: it makes sense of the address, finds the object, and passes the
+/// request on.
 #[event(fetch)]
-async fn fetch(_req: Request, _env: Env, _ctx: Context) -> Result<Response> {
-    Response::error(Refusal::Path.to_string(), 404)
+async fn fetch(req: Request, env: Env, _ctx: Context) -> WorkerResult<Response> {
+    web::answer(respond(req, &env).await)
 }
 
-#[durable_object(fetch)]
-pub struct ChatRoom {}
-
-impl DurableObject for ChatRoom {
-    fn new(_state: State, _env: Env) -> Self {
-        Self {}
-    }
-
-    async fn fetch(&self, _req: Request) -> Result<Response> {
-        Response::error(Refusal::Path.to_string(), 404)
-    }
+async fn respond(req: Request, env: &Env) -> Result<Response, Failure> {
+    let rooms = || env.durable_object("ROOMS");
+    let room = match Route::parse(&req.inner().method(), &req.path())? {
+        Route::Help => return Ok(Response::ok(HELP)?),
+        Route::NewRoom => {
+            let id = rooms()?.unique_id()?.to_string();
+            return Ok(ResponseBuilder::new()
+                .with_header("Access-Control-Allow-Origin", "*")?
+                .ok(id)?);
+        }
+        Route::Room { .. } | Route::PrivateRoom { .. } if !upgrades(&req)? => {
+            return Err(Refusal::Websocket.into());
+        }
+        Route::Room { name } => rooms()?.get_by_name(&name)?,
+        Route::PrivateRoom { id } => {
+            // Most numbers of 64 digits are no ids, and those of other namespaces
+            // are not ours.
+            let rooms = rooms()?;
+            let id = rooms.id_from_string(&id).map_err(|_| Refusal::RoomId)?;
+            id.get_stub()?
+        }
+        Route::Example if !upgrades(&req)? => return Err(Refusal::Upgrade.into()),
+        Route::Example => {
+            env.durable_object("HIBERNATION_SERVER")?.get_by_name("village")?
+        }
+        Route::Lab { .. } => return Err(Refusal::Path.into()),
+    };
+    Ok(room.fetch_with_request(req).await?)
 }
 
-#[durable_object(fetch)]
-pub struct RateLimiter {}
-
-impl DurableObject for RateLimiter {
-    fn new(_state: State, _env: Env) -> Self {
-        Self {}
-    }
-
-    async fn fetch(&self, _req: Request) -> Result<Response> {
-        Response::error(Refusal::Path.to_string(), 404)
-    }
+/// Whether this is the beginning of a WebSocket.
+fn upgrades(req: &Request) -> WorkerResult<bool> {
+    let upgrade = req.headers().get("Upgrade")?.unwrap_or_default();
+    Ok(upgrade.eq_ignore_ascii_case("websocket"))
 }
-
-#[durable_object(fetch)]
-pub struct HibernationServer {}
-
-impl DurableObject for HibernationServer {
-    fn new(_state: State, _env: Env) -> Self {
-        Self {}
-    }
-
-    async fn fetch(&self, _req: Request) -> Result<Response> {
-        Response::error(Refusal::Path.to_string(), 404)
-    }
-}
+// ANCHOR_END: fetch

@@ -1,0 +1,80 @@
+//! What the JavaScript API has and `worker` does not bind yet, in one file that you
+//! can copy.
+
+use worker::js_sys::{Date, JsString};
+use worker::wasm_bindgen::prelude::*;
+use worker::{Result, ScheduledTime, State, WebSocket};
+
+type Outcome<T> = std::result::Result<T, JsValue>;
+
+// ANCHOR: extern
+#[wasm_bindgen(wasm_bindgen = worker::wasm_bindgen)]
+extern "C" {
+    /// <https://developers.cloudflare.com/durable-objects/api/state/>
+    type Sockets;
+    #[wasm_bindgen(method, catch, js_name = setWebSocketAutoResponse)]
+    fn set_auto_response(this: &Sockets) -> Outcome<()>;
+    #[wasm_bindgen(method, catch, js_name = getWebSocketAutoResponseTimestamp)]
+    fn auto_response_timestamp(
+        this: &Sockets,
+        socket: &JsValue,
+    ) -> Outcome<Option<Date>>;
+    #[wasm_bindgen(method, catch, js_name = setHibernatableWebSocketEventTimeout)]
+    fn set_event_timeout(this: &Sockets, ms: Option<u32>) -> Outcome<()>;
+    #[wasm_bindgen(method, catch, js_name = getHibernatableWebSocketEventTimeout)]
+    fn event_timeout(this: &Sockets) -> Outcome<Option<u32>>;
+
+    type Wire;
+    #[wasm_bindgen(method, catch, js_name = send)]
+    fn send(this: &Wire, text: &JsString) -> Outcome<()>;
+}
+// ANCHOR_END: extern
+
+fn sockets(state: &State) -> &Sockets {
+    state.as_raw().unchecked_ref()
+}
+
+// ANCHOR: timestamp
+/// `ctx.getWebSocketAutoResponseTimestamp(ws)`: when the runtime has last answered
+/// this socket by itself, in milliseconds since 1970; `None` if it never has.
+///
+/// # Errors
+/// If this is no hibernatable socket of this object.
+pub fn auto_response_timestamp(
+    state: &State,
+    socket: &WebSocket,
+) -> Result<Option<u64>> {
+    let time = sockets(state).auto_response_timestamp(socket.as_ref())?;
+    Ok(time.map(|time| time.get_time() as u64))
+}
+// ANCHOR_END: timestamp
+
+// ANCHOR: send_all
+/// Sends one text to many sockets, and returns the ids of those that do not take it,
+/// which are closed.
+///
+/// `WebSocket::send_with_str` makes a JavaScript string of its text each time. Here it
+/// is made once.
+pub fn send_all<'a, Id>(
+    sockets: impl Iterator<Item = (Id, &'a WebSocket)>,
+    text: &str,
+) -> Vec<Id> {
+    let text = JsString::from(text);
+    let mut closed = Vec::new();
+    for (id, socket) in sockets {
+        let wire: &JsValue = socket.as_ref().as_ref();
+        if wire.unchecked_ref::<Wire>().send(&text).is_err() {
+            closed.push(id);
+        }
+    }
+    closed
+}
+// ANCHOR_END: send_all
+
+// ANCHOR: at
+/// A time of the clock, in milliseconds since 1970, for `Storage::set_alarm`. A bare
+/// number would be taken for a distance.
+pub fn at(ms: u64) -> ScheduledTime {
+    ScheduledTime::new(Date::new(&JsValue::from_f64(ms as f64)))
+}
+// ANCHOR_END: at

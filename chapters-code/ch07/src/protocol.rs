@@ -1,0 +1,228 @@
+//! The rules of talking: what a guest may say, and in which words the room answers.
+//!
+//! The protocol is that of the public chat demo,
+//! <https://github.com/cloudflare/workers-chat-demo>, with a few words more for
+//! clients that know them. Plain Rust: the socket is somebody else's business.
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name of a guest, in characters.
+pub const NAME_MAX: usize = 32;
+/// The longest message, in characters.
+pub const MESSAGE_MAX: usize = 256;
+/// The longest key, and the longest id of a message, in characters.
+pub const MARK_MAX: usize = 64;
+/// The longest text that is looked at, in bytes.
+pub const TEXT_MAX: usize = 8 * 1024;
+/// The most guests in one room. The runtime would take 32,768 sockets.
+pub const GUESTS_MAX: usize = 2_000;
+/// After so many refused messages in a row, a guest has to go.
+pub const REFUSED_MAX: u32 = 50;
+/// How many messages a newcomer hears who does not say what he has heard before.
+pub const BACKLOG: i32 = 100;
+/// The most messages in one batch.
+pub const BATCH_MAX: usize = 500;
+/// The name of whoever says none. Any number of guests may bear it.
+pub const ANONYMOUS: &str = "anonymous";
+/// The latest timestamp that JavaScript keeps exact.
+const TIMESTAMP_MAX: u64 = (1 << 53) - 1;
+
+// ANCHOR: hello
+/// The first message of a guest: `{"name":"Ada"}`, and what a client adds that can
+/// do more than the demo's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    pub name: String,
+    /// The timestamp of the last message that this client has heard.
+    pub since: Option<u64>,
+    /// Whoever comes again with this key gets his name back.
+    pub key: Option<String>,
+    /// Whether the back-log may come in one frame.
+    pub batch: bool,
+}
+
+/// Every other message: `{"message":"Hello"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Speech {
+    pub message: String,
+    /// The client's own name for this message: it is stored once, however often it
+    /// is sent.
+    pub id: Option<String>,
+}
+// ANCHOR_END: hello
+
+// ANCHOR: complaint
+/// Why a message was not taken. Its text goes to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Complaint {
+    #[error(r#"Begin with your name: {{"name":"Ada"}}"#)]
+    Hello,
+    #[error(r#"A message looks like {{"message":"Hello"}}"#)]
+    Speech,
+    #[error("Name too long.")]
+    NameTooLong,
+    #[error("A name has no line breaks or other control characters.")]
+    NameOdd,
+    #[error("Name is taken.")]
+    NameTaken,
+    #[error("Message too long.")]
+    MessageTooLong,
+    #[error("A key, and the id of a message, is 1 to {MARK_MAX} characters long.")]
+    Mark,
+    #[error("Text only, please.")]
+    Binary,
+    #[error("At most {TEXT_MAX} bytes at once, please.")]
+    TextTooLong,
+    #[error("Your IP is being rate-limited, please try again later.")]
+    RateLimited,
+    #[error("The room is full: {GUESTS_MAX} are in it. Please try again later.")]
+    Full,
+    #[error("Something went wrong here. Please try again later.")]
+    Broken,
+}
+
+/// The end of a socket: a code, and a reason for whoever reads it.
+pub type Farewell = (u16, &'static str);
+
+/// He was silent for too long at the door.
+pub const NAMELESS: Farewell = (1008, "say your name");
+/// He did not stop when he was told to.
+pub const TOO_MANY: Farewell = (1008, "too many messages");
+/// He used to ping, and does no more.
+pub const SILENT: Farewell = (1001, "no ping for 90 seconds");
+/// He came in again by another door.
+pub const ELSEWHERE: Farewell = (4000, "opened elsewhere");
+
+impl Complaint {
+    /// How the socket is closed after this complaint, if it is.
+    pub fn farewell(self) -> Option<Farewell> {
+        match self {
+            Self::NameTooLong => Some((1009, "Name too long.")),
+            Self::NameTaken => Some((1008, "name is taken")),
+            Self::Binary => Some((1003, "text only")),
+            Self::TextTooLong => Some((1009, "too long")),
+            Self::Full => Some((1013, "the room is full")),
+            _ => None,
+        }
+    }
+}
+// ANCHOR_END: complaint
+
+// ANCHOR: parse
+impl Hello {
+    /// Reads the first message of a guest.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
+        #[derive(Deserialize)]
+        struct Wish {
+            name: Option<String>,
+            since: Option<u64>,
+            key: Option<String>,
+            #[serde(default)]
+            batch: bool,
+        }
+        let wish: Wish =
+            serde_json::from_str(fits(text)?).map_err(|_| Complaint::Hello)?;
+        let name = wish.name.unwrap_or_default();
+        let name = match name.trim() {
+            "" => ANONYMOUS,
+            name => name,
+        };
+        if name.chars().count() > NAME_MAX {
+            return Err(Complaint::NameTooLong);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(Complaint::NameOdd);
+        }
+        if wish.since > Some(TIMESTAMP_MAX) {
+            return Err(Complaint::Hello);
+        }
+        let key = mark(wish.key)?;
+        let name = name.to_owned();
+        Ok(Self { name, since: wish.since, key, batch: wish.batch })
+    }
+}
+
+impl Speech {
+    /// Reads every other message.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
+        let speech: Self =
+            serde_json::from_str(fits(text)?).map_err(|_| Complaint::Speech)?;
+        if speech.message.chars().count() > MESSAGE_MAX {
+            return Err(Complaint::MessageTooLong);
+        }
+        Ok(Self { id: mark(speech.id)?, ..speech })
+    }
+}
+// ANCHOR_END: parse
+
+/// A text that is short enough to be looked at.
+fn fits(text: &str) -> Result<&str, Complaint> {
+    if text.len() > TEXT_MAX { Err(Complaint::TextTooLong) } else { Ok(text) }
+}
+
+/// A key or an id that is neither empty nor too long.
+fn mark(mark: Option<String>) -> Result<Option<String>, Complaint> {
+    match &mark {
+        Some(text) if !(1..=MARK_MAX).contains(&text.chars().count()) => {
+            Err(Complaint::Mark)
+        }
+        _ => Ok(mark),
+    }
+}
+
+// ANCHOR: said
+/// A message as it is kept and as everybody gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    pub name: String,
+    pub message: String,
+    /// When it came, in milliseconds since 1970. No two messages of a room have the
+    /// same.
+    pub timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// What else the room says.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum News<'a> {
+    Joined(&'a str),
+    Quit(&'a str),
+    /// You have heard all there was: `{"ready":true}`.
+    Ready(bool),
+    /// Messages before these have been trimmed: `{"gap":true}`.
+    Gap(bool),
+}
+// ANCHOR_END: said
+
+/// Something as JSON.
+///
+/// # Errors
+/// None for what this file defines.
+pub fn json(what: &impl Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_string(what)
+}
+
+/// `{"error":"..."}`; with the id of the message that it is about, if it had one.
+pub fn error(complaint: Complaint, id: Option<&str>) -> String {
+    match id {
+        Some(id) => {
+            serde_json::json!({ "error": complaint.to_string(), "id": id })
+        }
+        None => serde_json::json!({ "error": complaint.to_string() }),
+    }
+    .to_string()
+}
+
+// ANCHOR: batch
+/// Packs JSON texts into frames: each one for itself, or, for a client that can
+/// unpack them, up to [`BATCH_MAX`] into one `{"batch":[...]}`.
+pub fn pack(texts: Vec<String>, batch: bool) -> Vec<String> {
+    if !batch {
+        return texts;
+    }
+    let frame = |texts: &[String]| format!(r#"{{"batch":[{}]}}"#, texts.join(","));
+    texts.chunks(BATCH_MAX).map(frame).collect()
+}
+// ANCHOR_END: batch

@@ -1,10 +1,14 @@
 //! The official example, in Rust.
 
+use std::cell::RefCell;
+
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, WebSocketRequestResponsePair,
-    durable_object, wasm_bindgen,
+    console_error, durable_object, wasm_bindgen,
 };
+
+use crate::missing;
 
 // ANCHOR: class
 /// Says to everybody what one of them has said;
@@ -12,46 +16,87 @@ use worker::{
 #[durable_object(websocket)]
 pub struct HibernationServer {
     state: State,
+    /// Everybody who is connected, and the id of his session.
+    sessions: RefCell<Vec<(WebSocket, String)>>,
 }
-// ANCHOR_END: class
 
 impl DurableObject for HibernationServer {
     fn new(state: State, _env: Env) -> Self {
-        if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
-            state.set_websocket_auto_response(&pair);
+        // Who was connected before the object slept still is.
+        let sockets = state.get_websockets().into_iter();
+        let sessions = sockets
+            .filter_map(|socket| {
+                let id = socket.deserialize_attachment().ok()??;
+                Some((socket, id))
+            })
+            .collect();
+        match WebSocketRequestResponsePair::new("ping", "pong") {
+            Ok(pair) => state.set_websocket_auto_response(&pair),
+            Err(error) => console_error!("nobody answers pings: {error:?}"),
         }
-        Self { state }
+        Self { state, sessions: RefCell::new(sessions) }
     }
 
     async fn fetch(&self, _req: Request) -> Result<Response> {
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);
+        let id = missing::random_uuid()?;
+        server.serialize_attachment(&id)?;
+        self.sessions.borrow_mut().push((server, id));
         Response::from_websocket(client)
     }
 
     async fn websocket_message(
         &self,
-        _socket: WebSocket,
-        _message: WebSocketIncomingMessage,
+        socket: WebSocket,
+        message: WebSocketIncomingMessage,
     ) -> Result<()> {
+        let message = match message {
+            WebSocketIncomingMessage::String(text) => text,
+            // What a template literal makes of an ArrayBuffer.
+            WebSocketIncomingMessage::Binary(_) => "[object ArrayBuffer]".into(),
+        };
+        let Some(from) = socket.deserialize_attachment::<String>()? else {
+            return Ok(());
+        };
+        let sessions = self.sessions.borrow();
+        let text = format!(
+            "[Durable Object] message: {message}, from: {from}. \
+             Total connections: {}",
+            sessions.len()
+        );
+        // To its sender, to everybody, and to everybody else: three loops show the
+        // three ways.
+        let _ = socket.send_with_str(&text);
+        missing::send_all(sessions.iter().map(|(other, id)| (id, other)), &text);
+        let others = sessions.iter().filter(|(_, id)| *id != from);
+        missing::send_all(others.map(|(other, id)| (id, other)), &text);
         Ok(())
     }
 
+    /// The runtime answers the close by itself.
     async fn websocket_close(
         &self,
-        _socket: WebSocket,
+        socket: WebSocket,
         _code: usize,
         _reason: String,
         _was_clean: bool,
     ) -> Result<()> {
-        Ok(())
+        self.forget(&socket)
     }
 
-    async fn websocket_error(
-        &self,
-        _socket: WebSocket,
-        _error: Error,
-    ) -> Result<()> {
+    async fn websocket_error(&self, socket: WebSocket, error: Error) -> Result<()> {
+        console_error!("a socket broke: {error}");
+        self.forget(&socket)
+    }
+}
+
+impl HibernationServer {
+    fn forget(&self, socket: &WebSocket) -> Result<()> {
+        if let Some(gone) = socket.deserialize_attachment::<String>()? {
+            self.sessions.borrow_mut().retain(|(_, id)| *id != gone);
+        }
         Ok(())
     }
 }
+// ANCHOR_END: class

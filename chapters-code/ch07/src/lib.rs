@@ -4,6 +4,7 @@
 
 mod cellar;
 mod hibernation_server;
+mod lab;
 mod limiter;
 mod migrations;
 mod missing;
@@ -27,6 +28,12 @@ POST /api/room                   the id of a new room that only you know
 GET  /api/room/<name>/websocket  a WebSocket into a room, by its name or its id
 
 GET  /websocket                  the official example of a hibernating server
+
+GET  /lab/websocket/<tag>,<tag>  a WebSocket of the lab, with tags
+GET  /lab/sockets                what there is to know about each of them
+POST /lab/tell/<tag>             tells the body to those with a tag
+GET  /lab/auto-response, /lab/timeout, /lab/limits
+POST /lab/awake                  begins what may keep objects awake; GET: did it?
 ";
 
 // ANCHOR: fetch
@@ -62,7 +69,17 @@ async fn respond(req: Request, env: &Env) -> Result<Response, Failure> {
         Route::Example => {
             env.durable_object("HIBERNATION_SERVER")?.get_by_name("village")?
         }
-        Route::Lab { .. } => return Err(Refusal::Path.into()),
+        Route::LabSocket { .. } if !upgrades(&req)? => {
+            return Err(Refusal::Upgrade.into());
+        }
+        Route::LabAwake { begin } => {
+            return Ok(Response::ok(lab::awake(env, begin).await?)?);
+        }
+        Route::LabInside { .. } => return Err(Refusal::Path.into()),
+        Route::Lab { .. }
+        | Route::LabSocket { .. }
+        | Route::LabSockets
+        | Route::LabTell { .. } => env.durable_object("LAB")?.get_by_name("lab")?,
     };
     Ok(room.fetch_with_request(req).await?)
 }

@@ -1,9 +1,11 @@
 //! What the JavaScript API has and `worker` does not bind yet, in one file that you
 //! can copy.
 
-use worker::js_sys::{Date, JsString};
+use worker::js_sys::{Array, Date, JsString};
 use worker::wasm_bindgen::prelude::*;
-use worker::{Result, ScheduledTime, State, WebSocket};
+use worker::{
+    Result, ScheduledTime, State, WebSocket, WebSocketRequestResponsePair,
+};
 
 type Outcome<T> = std::result::Result<T, JsValue>;
 
@@ -12,8 +14,12 @@ type Outcome<T> = std::result::Result<T, JsValue>;
 extern "C" {
     /// <https://developers.cloudflare.com/durable-objects/api/state/>
     type Sockets;
+    #[wasm_bindgen(method, catch, js_name = acceptWebSocket)]
+    fn accept(this: &Sockets, socket: &JsValue, tags: Array) -> Outcome<()>;
     #[wasm_bindgen(method, catch, js_name = setWebSocketAutoResponse)]
-    fn set_auto_response(this: &Sockets) -> Outcome<()>;
+    fn set_auto_response(this: &Sockets, pair: &JsValue) -> Outcome<()>;
+    #[wasm_bindgen(method, catch, js_name = setWebSocketAutoResponse)]
+    fn unset_auto_response(this: &Sockets) -> Outcome<()>;
     #[wasm_bindgen(method, catch, js_name = getWebSocketAutoResponseTimestamp)]
     fn auto_response_timestamp(
         this: &Sockets,
@@ -23,6 +29,9 @@ extern "C" {
     fn set_event_timeout(this: &Sockets, ms: Option<u32>) -> Outcome<()>;
     #[wasm_bindgen(method, catch, js_name = getHibernatableWebSocketEventTimeout)]
     fn event_timeout(this: &Sockets) -> Outcome<Option<u32>>;
+
+    #[wasm_bindgen(catch, js_namespace = crypto, js_name = randomUUID)]
+    fn uuid() -> Outcome<String>;
 
     type Wire;
     #[wasm_bindgen(method, catch, js_name = send)]
@@ -78,3 +87,56 @@ pub fn at(ms: u64) -> ScheduledTime {
     ScheduledTime::new(Date::new(&JsValue::from_f64(ms as f64)))
 }
 // ANCHOR_END: at
+
+// ANCHOR: others
+/// `ctx.setWebSocketAutoResponse()` without a pair: nobody answers by himself any
+/// more.
+pub fn unset_auto_response(state: &State) -> Result<()> {
+    Ok(sockets(state).unset_auto_response()?)
+}
+
+/// `ctx.setWebSocketAutoResponse(pair)`, with `catch`.
+///
+/// # Errors
+/// If a text of the pair is longer than 2,048 characters.
+pub fn set_auto_response(
+    state: &State,
+    pair: &WebSocketRequestResponsePair,
+) -> Result<()> {
+    Ok(sockets(state).set_auto_response(pair)?)
+}
+
+/// `ctx.acceptWebSocket(ws, tags)`, with `catch`.
+///
+/// # Errors
+/// If it is accepted already, or the tags are too many or too long.
+pub fn accept(state: &State, socket: &WebSocket, tags: &[String]) -> Result<()> {
+    let tags = tags.iter().map(JsValue::from).collect();
+    Ok(sockets(state).accept(socket.as_ref(), tags)?)
+}
+
+/// `ctx.setHibernatableWebSocketEventTimeout(ms)`: how long a handler of a socket may
+/// take; `None` for as long as it likes.
+///
+/// # Errors
+/// If it is longer than a week.
+pub fn set_event_timeout(state: &State, ms: Option<u32>) -> Result<()> {
+    Ok(sockets(state).set_event_timeout(ms)?)
+}
+
+/// `ctx.getHibernatableWebSocketEventTimeout()`, in milliseconds.
+///
+/// # Errors
+/// None that is known.
+pub fn event_timeout(state: &State) -> Result<Option<u32>> {
+    Ok(sockets(state).event_timeout()?)
+}
+// ANCHOR_END: others
+
+/// `crypto.randomUUID()`.
+///
+/// # Errors
+/// None that is known.
+pub fn random_uuid() -> Result<String> {
+    Ok(uuid()?)
+}

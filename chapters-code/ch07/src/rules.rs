@@ -6,6 +6,13 @@
 pub const ROOM_MAX: usize = 32;
 /// How many hexadecimal digits an id has.
 pub const ID_DIGITS: usize = 64;
+/// The most tags of a socket;
+/// <https://developers.cloudflare.com/durable-objects/api/state/#acceptwebsocket>.
+pub const TAGS_MAX: usize = 10;
+/// The longest tag, in characters.
+pub const TAG_MAX: usize = 256;
+/// What can be tried in the lab.
+pub const EXPERIMENTS: [&str; 3] = ["auto-response", "timeout", "limits"];
 /// The longest request body, in bytes.
 pub const BODY_MAX: usize = 1_000;
 
@@ -27,6 +34,10 @@ pub enum Refusal {
     /// In the words of the official example.
     #[error("Durable Object expected Upgrade: websocket")]
     Upgrade,
+    #[error(
+        "1 to {TAGS_MAX} tags, with commas between, of 1 to {TAG_MAX} characters"
+    )]
+    Tags,
     #[error("a body is at most {BODY_MAX} bytes long")]
     BodySize,
 }
@@ -37,7 +48,7 @@ impl Refusal {
         match self {
             Self::Path | Self::RoomName | Self::RoomId => 404,
             Self::Method(_) => 405,
-            Self::Websocket => 400,
+            Self::Websocket | Self::Tags => 400,
             Self::Upgrade => 426,
             Self::BodySize => 413,
         }
@@ -59,8 +70,18 @@ pub enum Route {
     PrivateRoom { id: String },
     /// `GET /websocket`: the official example.
     Example,
+    /// `GET /lab/websocket/<tag>,<tag>`
+    LabSocket { tags: Vec<String> },
+    /// `GET /lab/sockets`
+    LabSockets,
+    /// `POST /lab/tell/<tag>`
+    LabTell { tag: String },
+    /// `POST /lab/awake`: begin, `GET`: look.
+    LabAwake { begin: bool },
     /// `GET /lab/<experiment>`
     Lab { experiment: String },
+    /// `GET /lab/inside/<what>`: what an object of the lab asks another one.
+    LabInside { what: String },
 }
 // ANCHOR_END: route
 
@@ -80,8 +101,31 @@ impl Route {
             },
             ["api", "room", name, "websocket"] => get(Self::room(name)?),
             ["websocket"] => get(Self::Example),
-            ["lab", experiment] => {
+            ["lab", "websocket", tags] => {
+                let tags: Vec<_> = tags.split(',').map(str::to_owned).collect();
+                let fits = tags.len() <= TAGS_MAX
+                    && tags.iter().all(|tag| (1..=TAG_MAX).contains(&tag.len()));
+                if fits {
+                    get(Self::LabSocket { tags })
+                } else {
+                    Err(Refusal::Tags)
+                }
+            }
+            ["lab", "sockets"] => get(Self::LabSockets),
+            ["lab", "tell", tag] => match method {
+                "POST" => Ok(Self::LabTell { tag: tag.to_owned() }),
+                _ => Err(Refusal::Method("POST")),
+            },
+            ["lab", "awake"] => match method {
+                "POST" => Ok(Self::LabAwake { begin: true }),
+                "GET" | "HEAD" => Ok(Self::LabAwake { begin: false }),
+                _ => Err(Refusal::Method("GET, HEAD, POST")),
+            },
+            ["lab", experiment] if EXPERIMENTS.contains(&experiment) => {
                 get(Self::Lab { experiment: experiment.to_owned() })
+            }
+            ["lab", "inside", what] => {
+                get(Self::LabInside { what: what.to_owned() })
             }
             _ => Err(Refusal::Path),
         }
@@ -132,8 +176,8 @@ mod tests {
             ("GET", "/websocket".into(), Route::Example),
             (
                 "GET",
-                "/lab/sockets".into(),
-                Route::Lab { experiment: "sockets".into() },
+                "/lab/limits".into(),
+                Route::Lab { experiment: "limits".into() },
             ),
         ];
         for (method, path, route) in cases {

@@ -11,28 +11,26 @@ pub async fn states() -> Result<String> {
     let mut seen = String::new();
     for half_open in [false, true] {
         let WebSocketPair { client, server } = WebSocketPair::new()?;
-        let mut see = |when: &str| {
-            seen += &format!("{:<28} {}\n", when, state(&server));
+        let mut see = |step: &str| {
+            seen += &format!("{:<7} {step}\n", state(&server));
         };
-        see(if half_open { "a new pair, half-open" } else { "a new pair" });
+        see("a new pair");
+        see(&format!("send: {}", outcome(server.send_with_str("early"))));
         let mut events = server.events()?;
         if half_open {
-            accept_half_open(&server)?
+            accept_half_open(&server)?;
+            see("accepted, half-open");
         } else {
-            server.accept()?
+            server.accept()?;
+            see("accepted");
         }
         client.accept()?;
-        see("accepted");
-        client.close(Some(3000), Some("bye"))?;
-        let last = events.next().await;
-        see("the other end has closed");
-        if let Some(Ok(WebsocketEvent::Close(close))) = last {
-            let (code, clean) = (close.code(), close.was_clean());
-            see(&format!("{code} {:?}, clean: {clean}", close.reason()));
+        client.close(Some(4000), Some("bye"))?;
+        if let Some(Ok(WebsocketEvent::Close(close))) = events.next().await {
+            see(&format!("heard {}, {:?}", close.code(), close.reason()));
         }
-        let sent = server.send_with_str("too late");
-        see(&format!("send: {}", outcome(sent)));
-        let closed = server.close(Some(3001), Some("bye, too"));
+        see(&format!("send: {}", outcome(server.send_with_str("late"))));
+        let closed = server.close(Some(4001), Some("bye, too"));
         see(&format!("close: {}", outcome(closed)));
     }
     Ok(seen)

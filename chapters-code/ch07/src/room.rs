@@ -103,10 +103,11 @@ impl DurableObject for ChatRoom {
     async fn websocket_close(
         &self,
         socket: WebSocket,
-        _code: usize,
-        _reason: String,
+        code: usize,
+        reason: String,
         _was_clean: bool,
     ) -> worker::Result<()> {
+        answer_close(&socket, code, &reason);
         self.gone(&socket)
     }
 
@@ -520,6 +521,15 @@ impl ChatRoom {
 /// The tag of a guest's socket.
 fn tag(id: GuestId) -> String {
     format!("guest-{id}")
+}
+
+/// Answers a close with the code that came. The runtime does not do it: without an
+/// answer the client sees 1006, as if its line had broken.
+fn answer_close(socket: &WebSocket, code: usize, reason: &str) {
+    // 1005 and 1006 say that no code came, and cannot be sent.
+    let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006));
+    // An error means that the line is gone.
+    let _ = socket.close(code, code.map(|_| reason));
 }
 
 fn hang_up(socket: &WebSocket, (code, reason): Farewell) {

@@ -240,6 +240,24 @@ fn a_socket_comes_back_after_a_kill() -> Result<()> {
     Ok(())
 }
 
+/// A close is answered, whatever its code: the browser does not have to think that its
+/// line broke.
+#[test]
+fn a_close_is_answered() -> Result<()> {
+    let dev = Dev::start("ch04")?;
+    for code in [1000, 1001, 4000] {
+        let mut socket = listen(&dev, "VL42")?;
+        heard(&mut socket)?;
+        assert_eq!(socket.close(code, "enough seen")?.code, 1000);
+    }
+    // A line that breaks instead is forgotten.
+    let broken = listen(&dev, "VL42")?;
+    broken.stream()?.shutdown(std::net::Shutdown::Both)?;
+    assert_eq!(book(&dev, "VL42", "3B", "Ada")?, 200);
+    assert!(!dev.log().contains("ERROR"), "{}", dev.log());
+    Ok(())
+}
+
 /// Bad input over a real connection: a clear 4xx, and the seats stay.
 #[test]
 fn bad_input_is_told_and_changes_nothing() -> Result<()> {

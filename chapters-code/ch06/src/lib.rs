@@ -36,8 +36,11 @@ In a room, say increment or decrement.
 /// on.
 #[event(fetch)]
 async fn fetch(req: Request, env: Env, _ctx: Context) -> worker::Result<Response> {
-    let answer = web::answer(respond(req, &env).await)?;
-    if answer.status_code() == 401 {
+    let outcome = respond(req, &env).await;
+    let unknown =
+        matches!(&outcome, Err(Failure::Refused(Refusal::Key | Refusal::Ticket)));
+    let answer = web::answer(outcome)?;
+    if unknown {
         answer.headers().set("WWW-Authenticate", r#"Bearer realm="members""#)?;
     }
     Ok(answer)

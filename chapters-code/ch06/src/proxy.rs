@@ -4,8 +4,8 @@
 use futures_util::{StreamExt, future};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::{
-    CloseEvent, Request, Response, Result, Stub, WebSocket, WebSocketPair,
-    WebsocketEvent,
+    CloseEvent, Error, Request, Response, Stub, WebSocket, WebSocketPair,
+    WebsocketEvent, console_log,
 };
 
 use crate::socket::{accept_half_open, read, say_goodbye, send, want_bytes};
@@ -13,54 +13,56 @@ use crate::speech::{Goodbye, Speech, Words};
 use crate::web::Failure;
 
 // ANCHOR: open
-/// Opens both sockets: one to the room, which gets the client's request, and one to
-/// the client.
+/// Opens two sockets: one to the room, with the client's request, and one to the
+/// client. A task passes on what comes, until both are closed.
 pub async fn open(
     stub: &Stub,
     req: Request,
     speech: Speech,
-) -> std::result::Result<Response, Failure> {
+) -> Result<Response, Failure> {
     let answer = stub.fetch_with_request(req).await?;
     if answer.status_code() != 101 {
         return Ok(answer);
     }
     let protocol = answer.headers().get("Sec-WebSocket-Protocol")?;
-    let Some(room) = answer.websocket() else {
-        return Err(worker::Error::from("101 without a socket").into());
-    };
+    let room = answer.websocket().ok_or_else(|| Error::from("no socket"))?;
     let WebSocketPair { client, server } = WebSocketPair::new()?;
+    let response = Response::from_websocket(client)?;
+    if let Some(protocol) = protocol {
+        response.headers().set("Sec-WebSocket-Protocol", &protocol)?;
+    }
     for socket in [&room, &server] {
         want_bytes(socket);
         accept_half_open(socket)?;
     }
     spawn_local(async move {
+        let mut noise = 0;
         let to_room = pass(&server, &room, |words| {
-            speech.understand(words).map(|change| change.is_some())
+            let asks = speech.understand(words)?.is_some();
+            noise += u64::from(!asks);
+            Ok(asks)
         });
         let to_client = pass(&room, &server, |_| Ok(true));
         future::join(to_room, to_client).await;
+        console_log!("the room was spared {noise} messages");
     });
-    let response = Response::from_websocket(client)?;
-    if let Some(protocol) = protocol {
-        response.headers().set("Sec-WebSocket-Protocol", &protocol)?;
-    }
     Ok(response)
 }
 // ANCHOR_END: open
 
 // ANCHOR: pass
-/// Passes messages on, those that the rule lets through, until `from` is closed or
-/// has to be.
+/// Passes on the messages that the rule lets through, until `from` is closed or has
+/// to be; then closes `to`.
 async fn pass(
     from: &WebSocket,
     to: &WebSocket,
-    rule: impl Fn(&Words) -> std::result::Result<bool, Goodbye>,
+    rule: impl FnMut(&Words) -> Result<bool, Goodbye>,
 ) {
-    let close = relay(from, to, rule).await;
+    let end = relay(from, to, rule).await;
     // An error means that this side is closed already.
-    let _ = match close {
+    let _ = match end {
         Ok(Some(close)) => pass_on_close(&close, to),
-        Ok(None) => to.close(Some(1001), Some("the other side is gone")),
+        Ok(None) => to.close(Some(1001), Some(GONE)),
         Err(goodbye) => {
             say_goodbye(from, &goodbye);
             to.close(Some(1001), Some("the other side was shown the door"))
@@ -68,21 +70,23 @@ async fn pass(
     };
 }
 
-/// Returns the close of `from`, or nothing if it broke.
+const GONE: &str = "the other side is gone";
+
+/// Returns how `from` was closed, or nothing if it broke.
 async fn relay(
     from: &WebSocket,
     to: &WebSocket,
-    rule: impl Fn(&Words) -> std::result::Result<bool, Goodbye>,
-) -> std::result::Result<Option<CloseEvent>, Goodbye> {
+    mut rule: impl FnMut(&Words) -> Result<bool, Goodbye>,
+) -> Result<Option<CloseEvent>, Goodbye> {
     let Ok(mut events) = from.events() else { return Ok(None) };
     while let Some(Ok(event)) = events.next().await {
         match event {
             WebsocketEvent::Message(message) => {
                 let words = read(&message)?;
-                // What cannot be sent on is on its way to a socket that has just
-                // closed, and the other task is telling this side so.
-                if rule(&words)? && send(to, &words).is_err() {
-                    break;
+                if rule(&words)? {
+                    // An error means that `to` is closed. The task that listens to
+                    // it closes `from`, which ends this one.
+                    let _ = send(to, &words);
                 }
             }
             WebsocketEvent::Close(close) => return Ok(Some(close)),
@@ -91,12 +95,12 @@ async fn relay(
     Ok(None)
 }
 
-/// Closes one side as the other was closed. Two codes only say what was seen, and
+/// Closes one side as the other was closed. Two codes only tell what was seen, and
 /// cannot be sent: 1005, a close without a code, and 1006, an end without a close.
-fn pass_on_close(close: &CloseEvent, to: &WebSocket) -> Result<()> {
+fn pass_on_close(close: &CloseEvent, to: &WebSocket) -> worker::Result<()> {
     match close.code() {
         1005 => to.close(None, None::<&str>),
-        1006 => to.close(Some(1001), Some("the other side is gone")),
+        1006 => to.close(Some(1001), Some(GONE)),
         code => to.close(Some(code), Some(close.reason())),
     }
 }

@@ -1,8 +1,8 @@
 // ch06 in the runtime: a Worker in between.
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { expect, test } from "vitest";
-import { binary, frame, open } from "./client";
+import { expect, test, vi } from "vitest";
+import { binary, frame, open, refused } from "./client";
 
 test("through the proxy one is in the same room", async () => {
   const [near, far, frames] = [await open("/ws/proxied"), await open("/proxy/proxied"), await open("/proxy/proxied", binary)];
@@ -14,7 +14,7 @@ test("through the proxy one is in the same room", async () => {
   expect([await near.next(), await far.next(), await frames.next()]).toEqual(["new value: 0", "new value: 0", [1, 0, 0]]);
 });
 
-test("a close goes through the proxy, and the room has a place again", async () => {
+test("a close goes through the proxy with its code and its reason", async () => {
   for (const [code, reason] of [[1000, "bye"], [4321, "my own"]] as const) {
     const far = await open("/proxy/bye");
     await far.next();
@@ -35,6 +35,27 @@ test("the proxy shows the door as the room would", async () => {
     expect(await far.closed).toEqual([code, reason]);
   }
 });
+
+test("noise stays outside", async () => {
+  const log = vi.spyOn(console, "log").mockImplementation(() => {});
+  const far = await open("/proxy/noise");
+  for (const words of ["hello", "increment", "x".repeat(1024), "decrement", ""]) far.socket.send(words);
+  expect([await far.next(), await far.next(), await far.next()]).toEqual(["new value: 0", "new value: 1", "new value: 0"]);
+  far.socket.close(1000, "bye");
+  await far.closed;
+  await expect.poll(() => log.mock.calls.flat()).toContain("the room was spared 3 messages");
+  log.mockRestore();
+});
+
+test("a close is answered when the room has answered it", async () => {
+  const sockets: WebSocket[] = [];
+  const far = await open("/proxy/full");
+  for (let n = 1; n < 1000; n++) sockets.push((await open("/ws/full")).socket);
+  expect((await refused("/ws/full", { Upgrade: "websocket" }))[0]).toBe(503);
+  far.socket.close(4321, "my own");
+  expect(await far.closed).toEqual([4321, "my own"]);
+  await open("/ws/full");
+}, 60_000);
 
 test("when the object goes, the proxy tells the client", async () => {
   const far = await open("/proxy/gone");

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, State, WebSocket,
-    WebSocketIncomingMessage, WebSocketPair, WebSocketRequestResponsePair,
-    console_error, durable_object, wasm_bindgen,
+    WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
+    wasm_bindgen,
 };
 
-use crate::missing;
+use crate::{missing, sockets};
 
 // ANCHOR: class
 /// Says to everybody what one of them has said;
@@ -30,10 +30,7 @@ impl DurableObject for HibernationServer {
                 Some((socket, id))
             })
             .collect();
-        match WebSocketRequestResponsePair::new("ping", "pong") {
-            Ok(pair) => state.set_websocket_auto_response(&pair),
-            Err(error) => console_error!("nobody answers pings: {error:?}"),
-        }
+        sockets::keep_alive(&state);
         Self { state, sessions: RefCell::new(sessions) }
     }
 
@@ -68,20 +65,21 @@ impl DurableObject for HibernationServer {
         // To its sender, to everybody, and to everybody else: three loops show the
         // three ways.
         let _ = socket.send_with_str(&text);
-        missing::send_all(sessions.iter().map(|(other, id)| (id, other)), &text);
+        sockets::send_all(sessions.iter().map(|(other, id)| (id, other)), &text);
         let others = sessions.iter().filter(|(_, id)| *id != from);
-        missing::send_all(others.map(|(other, id)| (id, other)), &text);
+        sockets::send_all(others.map(|(other, id)| (id, other)), &text);
         Ok(())
     }
 
-    /// The runtime answers the close by itself.
     async fn websocket_close(
         &self,
         socket: WebSocket,
-        _code: usize,
+        code: usize,
         _reason: String,
         _was_clean: bool,
     ) -> Result<()> {
+        let reason = "Durable Object is closing WebSocket";
+        sockets::answer_close(&socket, code, reason);
         self.forget(&socket)
     }
 

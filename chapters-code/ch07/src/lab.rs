@@ -12,9 +12,9 @@ use worker::{
     wasm_bindgen,
 };
 
-use crate::missing;
 use crate::rules::{Refusal, Route};
 use crate::web::{self, Failure};
+use crate::{missing, sockets};
 
 /// How long that lasts which may keep an object awake.
 const LONG: Duration = Duration::from_secs(25);
@@ -31,9 +31,7 @@ pub struct Lab {
 
 impl DurableObject for Lab {
     fn new(state: State, env: Env) -> Self {
-        if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
-            state.set_websocket_auto_response(&pair);
-        }
+        sockets::keep_alive(&state);
         let made_at = Date::now().as_millis();
         let (begun, sockets) = (Cell::default(), RefCell::default());
         let lab = Self { state, env, made_at, begun, sockets };
@@ -63,11 +61,12 @@ impl DurableObject for Lab {
 
     async fn websocket_close(
         &self,
-        _socket: WebSocket,
-        _code: usize,
-        _reason: String,
+        socket: WebSocket,
+        code: usize,
+        reason: String,
         _was_clean: bool,
     ) -> Result<()> {
+        sockets::answer_close(&socket, code, &reason);
         Ok(())
     }
 
@@ -193,8 +192,7 @@ impl Lab {
         let mut out = tell();
         missing::unset_auto_response(state)?;
         out += &tell();
-        let pair = WebSocketRequestResponsePair::new("ping", "pong")?;
-        state.set_websocket_auto_response(&pair);
+        sockets::keep_alive(state);
         Ok(out + &tell())
     }
     // ANCHOR_END: auto_response
@@ -250,8 +248,7 @@ impl Lab {
             let what = format!("auto-response of {length}");
             line(&what, missing::set_auto_response(state, &pair));
         }
-        let pair = WebSocketRequestResponsePair::new("ping", "pong")?;
-        state.set_websocket_auto_response(&pair);
+        sockets::keep_alive(state);
         for socket in state.get_websockets_with_tag("0") {
             socket.close(Some(1000), Some("the experiment is over"))?;
         }

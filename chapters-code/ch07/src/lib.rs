@@ -12,6 +12,7 @@ mod pace;
 mod protocol;
 mod room;
 mod rules;
+mod sockets;
 mod transaction;
 mod web;
 

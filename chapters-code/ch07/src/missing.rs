@@ -33,9 +33,10 @@ extern "C" {
     #[wasm_bindgen(catch, js_namespace = crypto, js_name = randomUUID)]
     fn uuid() -> Outcome<String>;
 
-    type Wire;
+    /// A socket that takes a JavaScript string as it is.
+    pub type Wire;
     #[wasm_bindgen(method, catch, js_name = send)]
-    fn send(this: &Wire, text: &JsString) -> Outcome<()>;
+    pub fn send(this: &Wire, text: &JsString) -> Outcome<()>;
 }
 // ANCHOR_END: extern
 
@@ -57,28 +58,6 @@ pub fn auto_response_timestamp(
     Ok(time.map(|time| time.get_time() as u64))
 }
 // ANCHOR_END: timestamp
-
-// ANCHOR: send_all
-/// Sends one text to many sockets, and returns the ids of those that do not take it,
-/// which are closed.
-///
-/// `WebSocket::send_with_str` makes a JavaScript string of its text each time. Here it
-/// is made once.
-pub fn send_all<'a, Id>(
-    sockets: impl Iterator<Item = (Id, &'a WebSocket)>,
-    text: &str,
-) -> Vec<Id> {
-    let text = JsString::from(text);
-    let mut closed = Vec::new();
-    for (id, socket) in sockets {
-        let wire: &JsValue = socket.as_ref().as_ref();
-        if wire.unchecked_ref::<Wire>().send(&text).is_err() {
-            closed.push(id);
-        }
-    }
-    closed
-}
-// ANCHOR_END: send_all
 
 // ANCHOR: at
 /// A time of the clock, in milliseconds since 1970, for `Storage::set_alarm`. A bare

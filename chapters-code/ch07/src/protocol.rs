@@ -24,6 +24,8 @@ pub const BACKLOG: i32 = 100;
 pub const BATCH_MAX: usize = 500;
 /// The name of whoever says none. Any number of guests may bear it.
 pub const ANONYMOUS: &str = "anonymous";
+/// The longest reason for a close, in bytes.
+pub const REASON_MAX: usize = 123;
 /// The latest timestamp that JavaScript keeps exact.
 const TIMESTAMP_MAX: u64 = (1 << 53) - 1;
 
@@ -81,7 +83,8 @@ pub enum Complaint {
     Broken,
 }
 
-/// The end of a socket: a code, and a reason for whoever reads it.
+/// The end of a socket: a code, and a reason of at most [`REASON_MAX`] bytes for
+/// whoever reads it.
 pub type Farewell = (u16, &'static str);
 
 /// He was silent for too long at the door.
@@ -107,6 +110,15 @@ impl Complaint {
     }
 }
 // ANCHOR_END: complaint
+
+// ANCHOR: sendable
+/// A close code that may be sent. Others only ever tell you something: 1005 that
+/// there was no code, 1006 that the line broke.
+pub fn sendable(code: usize) -> Option<u16> {
+    let code = u16::try_from(code).ok()?;
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999).then_some(code)
+}
+// ANCHOR_END: sendable
 
 // ANCHOR: parse
 impl Hello {

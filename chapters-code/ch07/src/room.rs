@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use worker::{
     Date, DurableObject, Env, Error, Request, Response, State, WebSocket,
-    WebSocketIncomingMessage, WebSocketPair, WebSocketRequestResponsePair,
-    console_error, durable_object, wasm_bindgen,
+    WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
+    wasm_bindgen,
 };
 
 use crate::cellar::{Cellar, GuestId, Place};
 use crate::limiter;
-use crate::missing;
 use crate::pace::{self, Limits, NAME_WITHIN, Pace, Patience, Seen, TRIM_WITHIN};
 use crate::protocol::{self, Complaint, Farewell, Hello, News, Speech};
+use crate::{missing, sockets};
 
 // ANCHOR: class
 /// One room. It takes requests, sockets and an alarm.
@@ -51,6 +51,7 @@ impl DurableObject for ChatRoom {
         let cellar = Cellar::open(state.storage());
         // If the variables make no sense, the limiter says so when it is asked.
         let limits = limiter::limits(&env).unwrap_or_default();
+        sockets::keep_alive(&state);
         let room = Self {
             state,
             env,
@@ -107,7 +108,7 @@ impl DurableObject for ChatRoom {
         reason: String,
         _was_clean: bool,
     ) -> worker::Result<()> {
-        answer_close(&socket, code, &reason);
+        sockets::answer_close(&socket, code, &reason);
         self.gone(&socket)
     }
 
@@ -156,8 +157,6 @@ impl ChatRoom {
     /// cellar. Guests without a socket are struck out; they went when the whole
     /// server did. Sockets without a guest are about to close.
     fn wake(&self) -> worker::Result<()> {
-        let pair = WebSocketRequestResponsePair::new("ping", "pong")?;
-        self.state.set_websocket_auto_response(&pair);
         let cellar = self.cellar()?;
         self.last.set(cellar.last()?.unwrap_or_default());
         let mut sockets = BTreeMap::new();
@@ -193,16 +192,18 @@ impl ChatRoom {
     /// Takes one more socket. Its guest has a number, and half a minute to say his
     /// name.
     async fn accept(&self, req: &Request) -> worker::Result<Response> {
+        let now = now();
+        // This waits. Nothing that comes after it does.
+        self.ring_at(now + NAME_WITHIN).await?;
         if self.guests.borrow().len() >= protocol::GUESTS_MAX {
             return self.turn_away(Complaint::Full, (1013, "the room is full"));
         }
-        let now = now();
         let address = req.headers().get("CF-Connecting-IP")?;
         let limiter = address.and_then(|address| pace::household(&address));
         let id = self.cellar()?.enter(limiter.as_deref(), now)?;
         let WebSocketPair { client, server } = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&server, &[&tag(id)]);
         server.serialize_attachment(id)?;
+        self.state.accept_websocket_with_tags(&server, &[&tag(id)]);
         let guest = Guest {
             socket: server,
             name: None,
@@ -212,7 +213,6 @@ impl ChatRoom {
             refused: 0,
         };
         self.guests.borrow_mut().insert(id, guest);
-        self.ring_at(now + NAME_WITHIN).await?;
         Response::from_websocket(client)
     }
 
@@ -221,12 +221,12 @@ impl ChatRoom {
     fn turn_away(
         &self,
         complaint: Complaint,
-        (code, reason): Farewell,
+        farewell: Farewell,
     ) -> worker::Result<Response> {
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);
-        server.send_with_str(protocol::error(complaint, None))?;
-        server.close(Some(code), Some(reason))?;
+        let _ = server.send_with_str(protocol::error(complaint, None));
+        sockets::hang_up(&server, farewell);
         Response::from_websocket(client)
     }
     // ANCHOR_END: accept
@@ -349,7 +349,7 @@ impl ChatRoom {
     /// Sends a text to everybody who has a name. The output gate holds it back until
     /// all that was written before is on disk.
     fn tell_all(&self, text: &str) -> worker::Result<()> {
-        let mut gone = missing::send_all(
+        let mut gone = sockets::send_all(
             self.guests
                 .borrow()
                 .iter()
@@ -411,7 +411,7 @@ impl ChatRoom {
     /// Closes a guest's socket, and everybody hears that he left.
     fn dismiss(&self, id: GuestId, farewell: Farewell) -> worker::Result<()> {
         if let Some(guest) = self.guests.borrow().get(&id) {
-            hang_up(&guest.socket, farewell);
+            sockets::hang_up(&guest.socket, farewell);
         }
         self.leave(id)
     }
@@ -419,7 +419,7 @@ impl ChatRoom {
     /// Closes a guest's socket, and nobody hears of it.
     fn close(&self, id: GuestId, farewell: Farewell) {
         if let Some(guest) = self.guests.borrow_mut().remove(&id) {
-            hang_up(&guest.socket, farewell);
+            sockets::hang_up(&guest.socket, farewell);
         }
     }
 
@@ -521,18 +521,4 @@ impl ChatRoom {
 /// The tag of a guest's socket.
 fn tag(id: GuestId) -> String {
     format!("guest-{id}")
-}
-
-/// Answers a close with the code that came. The runtime does not do it: without an
-/// answer the client sees 1006, as if its line had broken.
-fn answer_close(socket: &WebSocket, code: usize, reason: &str) {
-    // 1005 and 1006 say that no code came, and cannot be sent.
-    let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006));
-    // An error means that the line is gone.
-    let _ = socket.close(code, code.map(|_| reason));
-}
-
-fn hang_up(socket: &WebSocket, (code, reason): Farewell) {
-    // An error means that it is closed already.
-    let _ = socket.close(Some(code), Some(reason));
 }

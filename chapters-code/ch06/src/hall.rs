@@ -75,6 +75,8 @@ impl Hall {
             response.headers().set("Sec-WebSocket-Protocol", protocol)?;
         }
         let id = self.welcome(server.clone(), speech)?;
+        // Nothing has been waited for since `accept`. So the task listens before the
+        // first message can come.
         spawn_local(Rc::clone(self).listen(id, server, speech));
         Ok(response)
     }

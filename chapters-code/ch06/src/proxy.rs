@@ -95,13 +95,16 @@ async fn relay(
     Ok(None)
 }
 
-/// Closes one side as the other was closed. Two codes only tell what was seen, and
-/// cannot be sent: 1005, a close without a code, and 1006, an end without a close.
+/// Closes one side as the other was closed. Some codes only tell what was seen and
+/// cannot be sent: 1005, a close without a code, 1006, an end without a close, and
+/// what no client should have sent.
 fn pass_on_close(close: &CloseEvent, to: &WebSocket) -> worker::Result<()> {
     match close.code() {
         1005 => to.close(None, None::<&str>),
         1006 => to.close(Some(1001), Some(GONE)),
-        code => to.close(Some(code), Some(close.reason())),
+        code => to
+            .close(Some(code), Some(close.reason()))
+            .or_else(|_| to.close(Some(1002), Some("no code that one sends"))),
     }
 }
 // ANCHOR_END: pass

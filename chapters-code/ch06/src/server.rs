@@ -57,13 +57,15 @@ async fn serve(server: &WebSocket, connected: &Cell<usize>) -> Result<()> {
 }
 
 /// Closes our side with the code that the client gave. 1005 means that it gave none,
-/// 1006 that it is gone without a word; neither can be sent.
+/// and 1006 that it is gone without a word.
 fn answer(server: &WebSocket, close: &CloseEvent) -> Result<()> {
     let reason = Some("Durable Object is closing WebSocket");
     match close.code() {
-        1005 => server.close(None, reason),
-        1006 => Ok(()),
-        code => server.close(Some(code), reason),
+        1005 | 1006 => server.close(None, reason),
+        code => server
+            .close(Some(code), reason)
+            // Not every code that a client sends may be sent.
+            .or_else(|_| server.close(Some(1002), reason)),
     }
 }
 // ANCHOR_END: server

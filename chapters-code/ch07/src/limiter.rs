@@ -52,7 +52,7 @@ impl DurableObject for RateLimiter {
         let messages = u64::from(req.method() == Method::Post);
         let wait = tab.charge(messages, limits, Date::now().as_millis());
         self.tab.set(tab);
-        Response::ok((wait as f64 / 1_000.0).to_string())
+        Response::ok(wait.div_ceil(1_000).to_string())
     }
 }
 // ANCHOR_END: class
@@ -70,9 +70,9 @@ pub async fn charge(env: &Env, name: &str) -> Result<u64> {
     // The host is not looked at, but there must be one.
     let req = Request::new_with_init("https://limiter/", &init)?;
     let answer = limiter.fetch_with_request(req).await?.text().await?;
-    let seconds: f64 = answer
+    let seconds: u64 = answer
         .parse()
         .map_err(|_| Error::from(format!("{answer:?} are no seconds")))?;
-    Ok((seconds * 1_000.0).ceil() as u64)
+    Ok(seconds * 1_000)
 }
 // ANCHOR_END: charge

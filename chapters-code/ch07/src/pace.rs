@@ -176,3 +176,123 @@ impl Seen {
 pub fn excess(first: u64, last: u64) -> u64 {
     (last + 1).saturating_sub(first).saturating_sub(HISTORY_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The variables of `wrangler.toml`, good and bad.
+    #[test]
+    fn variables() {
+        assert_eq!(Limits::parse("5", "20"), Ok(Limits::default()));
+        assert!(!Limits::parse("0", "0").unwrap().apply());
+        for bad in ["", "-1", "5.5", "five", "3601", "99999999999999999999"] {
+            let error = Limits::parse(bad, "20").unwrap_err();
+            assert!(error.starts_with("SECONDS_PER_MESSAGE is a whole"), "{error}");
+            let error = Limits::parse("5", bad).unwrap_err();
+            assert!(
+                error.starts_with("GRACE_SECONDS is a whole number"),
+                "{error}"
+            );
+        }
+    }
+
+    /// One household, one limit.
+    #[test]
+    fn households() {
+        for (address, household_) in [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("::ffff:192.0.2.7", Some("192.0.2.7")),
+            ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2::/64")),
+            ("2001:db8:1:2::9", Some("2001:db8:1:2::/64")),
+            ("2001:db8:1:3::9", Some("2001:db8:1:3::/64")),
+            ("", None),
+            ("somebody", None),
+        ] {
+            assert_eq!(household(address).as_deref(), household_, "{address}");
+        }
+    }
+
+    /// As in the public demo: four messages are free, the fifth and all after it
+    /// have to be waited for.
+    #[test]
+    fn five_at_once() {
+        let (limits, now) = (Limits::default(), 1_000_000);
+        let mut tab = Tab::default();
+        let waits: Vec<u64> = (0..6).map(|_| tab.charge(1, &limits, now)).collect();
+        assert_eq!(waits, [0, 0, 0, 0, 5_000, 10_000]);
+        assert_eq!(tab.charge(0, &limits, now + 4_000), 6_000);
+        assert_eq!(tab.charge(0, &limits, now + 60_000), 0);
+        assert_eq!(tab.charge(1, &limits, now + 60_000), 0);
+    }
+
+    /// A guest may send as much as the grace is good for before the first answer is
+    /// there, and whatever he likes if there is no limit.
+    #[test]
+    fn paces() {
+        let (limits, now) = (Limits::default(), 1_000_000);
+        let mut pace = Pace::default();
+        for _ in 0..4 {
+            assert!(pace.allows(&limits, now));
+            pace.ask();
+        }
+        assert!(!pace.allows(&limits, now));
+        let free = Limits { per_message: 0, ..limits };
+        assert!(pace.allows(&free, now));
+        pace.answered(None, now);
+        assert!(pace.allows(&limits, now), "a broken limiter holds nobody up");
+        pace.answered(Some(5_000), now);
+        assert!(!pace.allows(&limits, now + 4_999));
+        assert!(pace.allows(&limits, now + 5_000));
+        let strict = Limits { per_message: 60_000, grace: 0 };
+        assert!(Pace::default().allows(&strict, now), "the first is always free");
+    }
+
+    /// Every guest the room can see, at the edges of its patience.
+    #[test]
+    fn patience() {
+        let seen = |named, pinged| Seen { joined: 100_000, named, pinged };
+        let at = |seen: Seen, after: u64| seen.patience(100_000 + after);
+        let until = |after: u64| Patience::Until(100_000 + after);
+        for pinged in [None, Some(110_000)] {
+            assert_eq!(at(seen(false, pinged), 29_999), until(30_000));
+            assert_eq!(at(seen(false, pinged), 30_000), Patience::Nameless);
+        }
+        assert_eq!(at(seen(true, None), 89_999), until(90_000));
+        assert_eq!(at(seen(true, None), 90_000), Patience::Endless);
+        assert_eq!(at(seen(true, Some(150_000)), 139_999), until(140_000));
+        assert_eq!(at(seen(true, Some(150_000)), 140_000), Patience::Silent);
+    }
+
+    proptest! {
+        /// In the long run nobody gets more than the limits allow, however he asks.
+        #[test]
+        fn no_more_than_allowed(
+            pauses in proptest::collection::vec(0_u64..8_000, 1..200),
+        ) {
+            let limits = Limits::default();
+            let (mut tab, mut now, mut taken) = (Tab::default(), 1_000_000, 0);
+            let (begin, mut free_at) = (now, 0);
+            for pause in pauses {
+                now += pause;
+                if now >= free_at {
+                    free_at = now + tab.charge(1, &limits, now);
+                    taken += 1;
+                }
+            }
+            let allowed = (limits.grace + now - begin) / limits.per_message + 1;
+            prop_assert!(taken <= allowed, "{} of {}", taken, allowed);
+        }
+
+        /// What is left after a trim is never too much, and never less than is kept.
+        #[test]
+        fn trims(first in 1_u64..1_000_000, count in 0_u64..50_000) {
+            let last = first + count - u64::from(count > 0);
+            let count = last - first + 1;
+            let left = count - excess(first, last);
+            prop_assert_eq!(left, count.min(HISTORY_MAX));
+        }
+    }
+}

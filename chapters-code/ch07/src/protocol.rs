@@ -217,14 +217,20 @@ pub fn json(what: &impl Serialize) -> Result<String, serde_json::Error> {
 }
 
 /// `{"error":"..."}`; with the id of the message that it is about, if it had one.
-pub fn error(complaint: Complaint, id: Option<&str>) -> String {
-    match id {
-        Some(id) => {
-            serde_json::json!({ "error": complaint.to_string(), "id": id })
-        }
-        None => serde_json::json!({ "error": complaint.to_string() }),
+///
+/// # Errors
+/// None.
+pub fn error(
+    complaint: Complaint,
+    id: Option<&str>,
+) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Refused<'a> {
+        error: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
     }
-    .to_string()
+    json(&Refused { error: complaint.to_string(), id })
 }
 
 // ANCHOR: batch
@@ -238,3 +244,145 @@ pub fn pack(texts: Vec<String>, batch: bool) -> Vec<String> {
     texts.chunks(BATCH_MAX).map(frame).collect()
 }
 // ANCHOR_END: batch
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hello(text: &str) -> Result<Hello, Complaint> {
+        Hello::parse(text)
+    }
+
+    /// What the client of the public demo sends is understood, and so is what ours
+    /// adds.
+    #[test]
+    fn hellos() {
+        let named = |name: &str| Hello {
+            name: name.to_owned(),
+            since: None,
+            key: None,
+            batch: false,
+        };
+        for (text, name) in [
+            (r#"{"name":"Ada"}"#, "Ada"),
+            (r#"{"name":" Ada "}"#, "Ada"),
+            (r#"{"name":""}"#, ANONYMOUS),
+            (r#"{"name":null,"colour":"red"}"#, ANONYMOUS),
+            ("{}", ANONYMOUS),
+        ] {
+            assert_eq!(hello(text), Ok(named(name)), "{text}");
+        }
+        let more = r#"{"name":"Ada","since":7,"key":"k","batch":true}"#;
+        let key = Some("k".to_owned());
+        let ada = Hello { since: Some(7), key, batch: true, ..named("Ada") };
+        assert_eq!(hello(more), Ok(ada));
+    }
+
+    /// Each complaint for its reason, and at its limit.
+    #[test]
+    fn complaints() {
+        let long = |name: &str, n| format!(r#"{{"{name}":"{}"}}"#, "ä".repeat(n));
+        assert!(hello(&long("name", NAME_MAX)).is_ok());
+        assert_eq!(hello(&long("name", NAME_MAX + 1)), Err(Complaint::NameTooLong));
+        assert!(hello(&long("key", MARK_MAX)).is_ok());
+        assert_eq!(hello(&long("key", MARK_MAX + 1)), Err(Complaint::Mark));
+        assert_eq!(hello(&long("name", TEXT_MAX)), Err(Complaint::TextTooLong));
+        assert_eq!(hello(r#"{"name":"A\u0000"}"#), Err(Complaint::NameOdd));
+        assert!(hello(r#"{"since":9007199254740991}"#).is_ok());
+        assert_eq!(hello(r#"{"since":9007199254740992}"#), Err(Complaint::Hello));
+        let speech = |text: &str| Speech::parse(text);
+        assert!(speech(&long("message", MESSAGE_MAX)).is_ok());
+        let too_long = speech(&long("message", MESSAGE_MAX + 1));
+        assert_eq!(too_long, Err(Complaint::MessageTooLong));
+        assert_eq!(speech(r#"{"message":"","id":""}"#), Err(Complaint::Mark));
+        assert_eq!(speech("ping"), Err(Complaint::Speech));
+    }
+
+    /// The words of the public demo, letter by letter.
+    #[test]
+    fn words() {
+        let said = Said {
+            name: "Ada".into(),
+            message: "\"<b>\"".into(),
+            timestamp: 7,
+            id: None,
+        };
+        for (text, words) in [
+            (json(&News::Joined("Ada")), r#"{"joined":"Ada"}"#),
+            (json(&News::Quit("Ada")), r#"{"quit":"Ada"}"#),
+            (json(&News::Ready(true)), r#"{"ready":true}"#),
+            (json(&News::Gap(true)), r#"{"gap":true}"#),
+            (json(&said), r#"{"name":"Ada","message":"\"<b>\"","timestamp":7}"#),
+            (
+                json(&Said { id: Some("1".into()), ..said.clone() }),
+                r#"{"name":"Ada","message":"\"<b>\"","timestamp":7,"id":"1"}"#,
+            ),
+            (error(Complaint::NameTooLong, None), r#"{"error":"Name too long."}"#),
+            (
+                error(Complaint::MessageTooLong, Some("1")),
+                r#"{"error":"Message too long.","id":"1"}"#,
+            ),
+        ] {
+            assert_eq!(text.unwrap(), words);
+        }
+    }
+
+    /// Every farewell can be sent.
+    #[test]
+    fn farewells() {
+        let complaints = [
+            Complaint::NameTooLong,
+            Complaint::NameTaken,
+            Complaint::Binary,
+            Complaint::TextTooLong,
+            Complaint::Full,
+        ];
+        let mut farewells = vec![NAMELESS, TOO_MANY, SILENT, ELSEWHERE];
+        farewells.extend(complaints.iter().filter_map(|c| c.farewell()));
+        assert_eq!(farewells.len(), 9);
+        for (code, reason) in farewells {
+            assert_eq!(sendable(code.into()), Some(code));
+            assert!(reason.len() <= REASON_MAX);
+        }
+        for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 1_000_000] {
+            assert_eq!(sendable(code), None, "{code}");
+        }
+    }
+
+    proptest! {
+        /// No text makes the parsers panic, and what they let through is within the
+        /// limits.
+        #[test]
+        fn any_text(text in any::<String>(), name in any::<String>()) {
+            let _ = Speech::parse(&text);
+            let wish = serde_json::json!({ "name": name }).to_string();
+            if let Ok(hello) = Hello::parse(&wish) {
+                let length = hello.name.chars().count();
+                prop_assert!((1..=NAME_MAX).contains(&length));
+                prop_assert!(!hello.name.chars().any(char::is_control));
+            }
+        }
+
+        /// Whatever is packed comes out again, whole and in order.
+        #[test]
+        fn batches(count in 0_usize..1_200, batch in any::<bool>()) {
+            let texts: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+            let frames = pack(texts.clone(), batch);
+            let mut unpacked: Vec<String> = Vec::new();
+            for frame in &frames {
+                let frame: serde_json::Value = serde_json::from_str(frame).unwrap();
+                match frame.get("batch") {
+                    Some(serde_json::Value::Array(parts)) => {
+                        prop_assert!(parts.len() <= BATCH_MAX);
+                        unpacked.extend(parts.iter().map(ToString::to_string));
+                    }
+                    _ => unpacked.push(frame.to_string()),
+                }
+            }
+            prop_assert_eq!(unpacked, texts);
+            prop_assert!(!batch || frames.len() == count.div_ceil(BATCH_MAX));
+        }
+    }
+}

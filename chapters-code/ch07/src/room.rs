@@ -225,7 +225,7 @@ impl ChatRoom {
     ) -> worker::Result<Response> {
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);
-        let _ = server.send_with_str(protocol::error(complaint, None));
+        let _ = server.send_with_str(protocol::error(complaint, None)?);
         sockets::hang_up(&server, farewell);
         Response::from_websocket(client)
     }
@@ -383,7 +383,7 @@ impl ChatRoom {
         complaint: Complaint,
         mark: Option<&str>,
     ) -> worker::Result<Taken> {
-        self.tell(id, &protocol::error(complaint, mark));
+        self.tell(id, &protocol::error(complaint, mark)?);
         let mut guests = self.guests.borrow_mut();
         let Some(guest) = guests.get_mut(&id) else { return Ok(Taken::Other) };
         guest.refused += 1;

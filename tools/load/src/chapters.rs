@@ -19,7 +19,7 @@ const IDLE: Duration = Duration::from_secs(20);
 /// state, and prints a line for each shape.
 pub fn chapters() -> Result<()> {
     println!(
-        "{:6}{:>15}{:>10}{:>12}{:>12}{:>12}{:>14}{:>14}",
+        "{:6}{:>11}{:>9}{:>11}{:>9}{:>10}{:>10}{:>11}{:>12}",
         "",
         "rooms",
         "joins/s",
@@ -27,7 +27,8 @@ pub fn chapters() -> Result<()> {
         "p99 ms",
         "deliv./s",
         "awake KB",
-        "asleep KB"
+        "asleep KB",
+        "process KB"
     );
     for (chapter, protocol, path) in [
         ("ch06", Protocol::Counter, "/ws/{room}"),
@@ -57,28 +58,29 @@ fn line(chapter: &str, dev: &Dev, load: &Load) -> Result<()> {
     // One visit before, so that what is loaded once is not counted as a socket's.
     let once = Load { rooms: 1, sockets: 1, ..load.clone() };
     Crowd::join(&once)?.0.leave()?;
-    let before = dev.memory()?;
+    let before = (dev.heap()?, dev.memory()?);
     let (mut crowd, joined) = Crowd::join(load)?;
     let slow = crowd.talk(MESSAGES, 1)?;
     let fast = crowd.talk(MESSAGES, WINDOW)?;
-    let awake = dev.memory()?;
+    let awake = (dev.heap()?, dev.memory()?);
     std::thread::sleep(IDLE);
-    let asleep = dev.memory()?;
+    let asleep = dev.heap()?;
     // They have slept, and nobody has lost the line.
     crowd.talk(1, 1)?;
     crowd.leave()?;
-    let sockets = load.rooms * load.sockets;
-    let each =
-        |memory: u64| memory.saturating_sub(before) as f64 / 1e3 / sockets as f64;
+    let each = |now: u64, before: u64| {
+        now.saturating_sub(before) as f64 / 1e3 / joined.sockets as f64
+    };
     println!(
-        "{chapter:6}{:>15}{:>10.0}{:>12.1}{:>12.1}{:>12.0}{:>14.1}{:>14.1}",
+        "{chapter:6}{:>11}{:>9.0}{:>11.1}{:>9.1}{:>10.0}{:>10.1}{:>11.1}{:>12.0}",
         format!("{} x {}", load.rooms, load.sockets),
         joined.sockets as f64 / joined.took.as_secs_f64(),
         slow.millis(0.5),
         slow.millis(0.99),
         fast.rate(),
-        each(awake),
-        each(asleep),
+        each(awake.0, before.0),
+        each(asleep, before.0),
+        each(awake.1, before.1),
     );
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod browser;
 mod crowd;
+mod heap;
 mod socket;
 
 pub use browser::{browser, drive};
@@ -42,6 +43,7 @@ pub struct Dev {
     envs: Vec<(String, String)>,
     vars: Vec<(String, String)>,
     port: u16,
+    debugger: u16,
     child: Option<Child>,
 }
 
@@ -82,6 +84,7 @@ impl Dev {
                 .collect(),
             vars: Vec::new(),
             port: free_port()?,
+            debugger: 0,
             child: None,
         })
     }
@@ -110,7 +113,7 @@ impl Dev {
     fn try_up(&mut self) -> Result<()> {
         self.down();
         let log = File::create(self.log_file())?;
-        let debugger = free_port()?.to_string();
+        self.debugger = free_port()?;
         let mut command = npx(&self.dir);
         command
             .args([
@@ -119,7 +122,7 @@ impl Dev {
                 "--port",
                 &self.port.to_string(),
                 "--inspector-port",
-                &debugger,
+                &self.debugger.to_string(),
                 "--persist-to",
             ])
             .arg(self.state.path().join("state"))

@@ -50,7 +50,11 @@ impl Socket {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self> {
-        let url = format!("ws://localhost:{}{path}", dev.port());
+        Self::open_at(&format!("ws://localhost:{}{path}", dev.port()), headers)
+    }
+
+    /// Opens a WebSocket anywhere.
+    pub(crate) fn open_at(url: &str, headers: &[(&str, &str)]) -> Result<Self> {
         let mut request = url.into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(

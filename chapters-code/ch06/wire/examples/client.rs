@@ -119,11 +119,7 @@ fn wait_at_most(socket: &Socket, limit: Duration) -> Result<()> {
 /// What the server said instead of an upgrade.
 fn refusal(error: tungstenite::Error) -> Box<dyn Error> {
     match error {
-        tungstenite::Error::Http(answer) => {
-            let line = answer.body().as_deref().unwrap_or_default();
-            let line = String::from_utf8_lossy(line);
-            format!("{}: {}", answer.status(), line.trim_end()).into()
-        }
+        tungstenite::Error::Http(answer) => answer.status().to_string().into(),
         error => error.into(),
     }
 }

@@ -102,7 +102,6 @@ fn agent() -> ureq::Agent {
 }
 
 /// Stateroom's counter, word for word, by real clients; and each room for itself.
-/// proves: claim rooms-apart
 #[test]
 fn the_counter_of_stateroom() -> Result<()> {
     let dev = start()?;
@@ -426,7 +425,6 @@ fn offenders_are_told_why_and_the_others_go_on() -> Result<()> {
 
 /// One floods the room while 50 others neither speak nor read: nobody is thrown out,
 /// every message counts once, and the neighbours hear of each other.
-/// proves: claim flood
 #[test]
 fn a_flood_stops_nobody() -> Result<()> {
     const FLOOD: i64 = 10_000;
@@ -452,7 +450,6 @@ fn a_flood_stops_nobody() -> Result<()> {
             let value = guest.hears()?;
             assert_eq!(value.abs_diff(before), 1, "a change was left out");
             if value < before && down.is_none() {
-                println!("POS {before}");
                 down = Some(said.elapsed());
             }
             before = value;

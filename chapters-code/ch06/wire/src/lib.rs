@@ -152,7 +152,6 @@ mod tests {
 
     use super::*;
 
-    // ANCHOR: golden
     /// The bytes of version 1. A change here is another protocol: give it another
     /// name and another version.
     #[test]
@@ -179,7 +178,6 @@ mod tests {
         }
         assert_eq!((PROTOCOL, VERSION, FRAME_MAX), ("counter.v1", 1, 12));
     }
-    // ANCHOR_END: golden
 
     #[test]
     fn what_is_no_message_is_malformed() {

@@ -176,7 +176,8 @@ impl Lab {
                 Some(_) => "has pinged",
                 None => "has never pinged",
             };
-            out += &format!("tags {tags}: {count:?} messages, {pinged}\n");
+            let count = count.unwrap_or(0);
+            out += &format!("tags {tags}: {count} messages, {pinged}\n");
         }
         Ok(out)
     }

@@ -16,7 +16,7 @@ async function open(path: string) {
   socket.addEventListener("message", (event) => { heard.push(event.data as string); });
   socket.accept();
   const next = async () => {
-    await expect.poll(() => heard.length).toBeGreaterThan(0);
+    await expect.poll(() => heard.length, { timeout: 10_000 }).toBeGreaterThan(0);
     return heard.shift()!;
   };
   return { socket, heard, next };
@@ -61,7 +61,7 @@ test("sockets are found by their tags, and tell who has pinged", async () => {
   expect(await both.next()).toBe("message 2, start 2");
   const sockets = (await worker("GET", "/lab/sockets")).trim().split("\n");
   expect(sockets[0]).toBe("start 2");
-  expect(sockets.slice(1).sort()).toEqual(["tags red,round: Some(2) messages, has never pinged", "tags red: None messages, has pinged"]);
+  expect(sockets.slice(1).sort()).toEqual(["tags red,round: 2 messages, has never pinged", "tags red: 0 messages, has pinged"]);
 });
 
 // proves: api 38, api 39
@@ -92,4 +92,31 @@ test("every limit is where the docs say", async () => {
   expect(said["a tag of 257 characters"]).toContain("max tag length (256 characters)");
   expect(said["attach 16380 letters"]).toContain("cannot be larger than 16384 bytes");
   expect(said["auto-response of 2049"]).toContain("cannot be larger than 2048 bytes");
+});
+
+// proves: trap T68
+test("a handler that outlasts the event timeout is given up in the middle, and nobody is told", async () => {
+  const lab = env.LAB.getByName("lab");
+  const { socket, heard, next } = await open("/lab/websocket/slow");
+  let closed = false;
+  socket.addEventListener("close", () => { closed = true; });
+  await runInDurableObject(lab, (instance: any) => {
+    instance.webSocketMessage = async (socket: WebSocket, text: string) => {
+      socket.send(`${text} begun`);
+      await new Promise((done) => setTimeout(done, 500));
+      socket.send(`${text} done`);
+    };
+    instance.webSocketError = () => { instance.told = true; };
+  });
+  socket.send("one");
+  expect([await next(), await next()]).toEqual(["one begun", "one done"]);
+  await runInDurableObject(lab, (_, state) => state.setHibernatableWebSocketEventTimeout(200));
+  socket.send("two");
+  expect(await next()).toBe("two begun");
+  await new Promise((done) => setTimeout(done, 3000));
+  expect([heard, closed]).toEqual([[], false]);
+  expect(await runInDurableObject(lab, (instance: any) => instance.told)).toBeUndefined();
+  await runInDurableObject(lab, (_, state) => state.setHibernatableWebSocketEventTimeout());
+  socket.send("three");
+  expect([await next(), await next()]).toEqual(["three begun", "three done"]);
 });

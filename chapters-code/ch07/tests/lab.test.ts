@@ -95,28 +95,35 @@ test("every limit is where the docs say", async () => {
 });
 
 // proves: trap T68
-test("a handler that outlasts the event timeout is given up in the middle, and nobody is told", async () => {
+test("a handler that outlasts the event timeout is given up in the middle, and the object hears no socket any more", async () => {
   const lab = env.LAB.getByName("lab");
-  const { socket, heard, next } = await open("/lab/websocket/slow");
+  const [one, other] = [await open("/lab/websocket/slow"), await open("/lab/websocket/slow")];
   let closed = false;
-  socket.addEventListener("close", () => { closed = true; });
+  one.socket.addEventListener("close", () => { closed = true; });
   await runInDurableObject(lab, (instance: any) => {
     instance.webSocketMessage = async (socket: WebSocket, text: string) => {
       socket.send(`${text} begun`);
       await new Promise((done) => setTimeout(done, 500));
       socket.send(`${text} done`);
     };
-    instance.webSocketError = () => { instance.told = true; };
+    instance.webSocketError = instance.webSocketClose = () => { instance.told = true; };
   });
-  socket.send("one");
-  expect([await next(), await next()]).toEqual(["one begun", "one done"]);
-  await runInDurableObject(lab, (_, state) => state.setHibernatableWebSocketEventTimeout(200));
-  socket.send("two");
-  expect(await next()).toBe("two begun");
-  await new Promise((done) => setTimeout(done, 3000));
-  expect([heard, closed]).toEqual([[], false]);
-  expect(await runInDurableObject(lab, (instance: any) => instance.told)).toBeUndefined();
-  await runInDurableObject(lab, (_, state) => state.setHibernatableWebSocketEventTimeout());
-  socket.send("three");
-  expect([await next(), await next()]).toEqual(["three begun", "three done"]);
+  one.socket.send("first");
+  expect([await one.next(), await one.next()]).toEqual(["first begun", "first done"]);
+  await runInDurableObject(lab, (_, state) => state.setHibernatableWebSocketEventTimeout(100));
+  one.socket.send("second");
+  expect(await one.next()).toBe("second begun");
+  await new Promise((done) => setTimeout(done, 2000));
+  // Nobody is told: no close, no error, and the object remembers.
+  await runInDurableObject(lab, (instance: any, state) => {
+    expect(instance.told).toBeUndefined();
+    state.setHibernatableWebSocketEventTimeout();
+  });
+  const fresh = await open("/lab/websocket/slow");
+  for (const { socket } of [one, other, fresh]) socket.send("hello?");
+  await new Promise((done) => setTimeout(done, 2000));
+  expect([one.heard, other.heard, fresh.heard, closed, one.socket.readyState]).toEqual([[], [], [], false, WebSocket.OPEN]);
+  // The runtime itself still answers.
+  other.socket.send("ping");
+  expect(await other.next()).toBe("pong");
 });

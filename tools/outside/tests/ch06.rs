@@ -473,7 +473,7 @@ fn a_flood_stops_nobody() -> Result<()> {
 /// proves: claim no-ghosts
 #[test]
 fn who_comes_and_drops_leaves_no_ghost() -> Result<()> {
-    const ROUNDS: usize = 24;
+    const ROUNDS: usize = 66;
     let dev = start()?;
     let mut neighbours = Neighbours::move_in(&dev, "plaza")?;
     for round in 0..ROUNDS {

@@ -179,24 +179,29 @@ fn long_pair(state: &State, server: &WebSocket, length: usize) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: ghost
 /// Accepted first, looked at later: whoever is turned away now stays among the guests.
 fn ghost(state: &State, server: &WebSocket, req: &Request) -> Result<()> {
     state.accept_web_socket(server);
     let ticket = req.headers().get("Ticket")?;
     ticket.map(drop).ok_or_else(|| Error::from("no ticket"))
 }
+// ANCHOR_END: ghost
 
+// ANCHOR: slow
 /// Whoever comes during the await is served first.
 async fn slow(socket: &WebSocket) -> Result<()> {
     Delay::from(Duration::from_millis(300)).await;
     socket.send_with_str("slow")
 }
+// ANCHOR_END: slow
 
 async fn wait() -> Result<()> {
     Delay::from(Duration::from_secs(60)).await;
     Ok(())
 }
 
+// ANCHOR: bare
 /// A class that takes sockets and has no handlers for them. `#[durable_object]`
 /// exports those that panic.
 #[durable_object]
@@ -215,3 +220,4 @@ impl DurableObject for Bare {
         Response::from_websocket(client)
     }
 }
+// ANCHOR_END: bare

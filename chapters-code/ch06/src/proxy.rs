@@ -9,7 +9,7 @@ use worker::{
 };
 
 use crate::socket::{accept_half_open, read, say_goodbye, send, want_bytes};
-use crate::speech::{Goodbye, Speech, Words};
+use crate::speech::{Goodbye, Speech, Words, cut, echo};
 use crate::web::Failure;
 
 // ANCHOR: open
@@ -59,18 +59,17 @@ async fn pass(
     rule: impl FnMut(&Words) -> Result<bool, Goodbye>,
 ) {
     let end = relay(from, to, rule).await;
-    // An error means that this side is closed already.
-    let _ = match end {
-        Ok(Some(close)) => pass_on_close(&close, to),
-        Ok(None) => to.close(Some(1001), Some(GONE)),
+    let (code, reason) = match end {
+        Ok(Some(close)) => (echo(close.code()), close.reason()),
+        Ok(None) => (Some(1001), "the other side is broken".to_owned()),
         Err(goodbye) => {
             say_goodbye(from, &goodbye);
-            to.close(Some(1001), Some("the other side was shown the door"))
+            (Some(1001), "the other side was shown the door".to_owned())
         }
     };
+    // An error means that this side is closed already.
+    let _ = to.close(code, Some(cut(&reason)));
 }
-
-const GONE: &str = "the other side is gone";
 
 /// Returns how `from` was closed, or nothing if it broke.
 async fn relay(
@@ -93,18 +92,5 @@ async fn relay(
         }
     }
     Ok(None)
-}
-
-/// Closes one side as the other was closed. Some codes only tell what was seen and
-/// cannot be sent: 1005, a close without a code, 1006, an end without a close, and
-/// what no client should have sent.
-fn pass_on_close(close: &CloseEvent, to: &WebSocket) -> worker::Result<()> {
-    match close.code() {
-        1005 => to.close(None, None::<&str>),
-        1006 => to.close(Some(1001), Some(GONE)),
-        code => to
-            .close(Some(code), Some(close.reason()))
-            .or_else(|_| to.close(Some(1002), Some("no code that one sends"))),
-    }
 }
 // ANCHOR_END: pass

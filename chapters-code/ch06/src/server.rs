@@ -6,11 +6,12 @@ use std::rc::Rc;
 use futures_util::StreamExt;
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::{
-    CloseEvent, DurableObject, Env, Request, Response, Result, State, WebSocket,
-    WebSocketPair, WebsocketEvent, console_error, durable_object, wasm_bindgen,
+    DurableObject, Env, Request, Response, Result, State, WebSocket, WebSocketPair,
+    WebsocketEvent, console_error, durable_object, wasm_bindgen,
 };
 
 use crate::socket::accept_half_open;
+use crate::speech::echo;
 
 // ANCHOR: server
 /// Counts the sockets that are open, and tells whoever says anything.
@@ -50,22 +51,12 @@ async fn serve(server: &WebSocket, connected: &Cell<usize>) -> Result<()> {
                     "[Durable Object] currentlyConnectedWebSockets: {count}"
                 ))?;
             }
-            WebsocketEvent::Close(close) => answer(server, &close)?,
+            WebsocketEvent::Close(close) => server.close(
+                echo(close.code()),
+                Some("Durable Object is closing WebSocket"),
+            )?,
         }
     }
     Ok(())
-}
-
-/// Closes our side with the code that the client gave. 1005 means that it gave none,
-/// and 1006 that it is gone without a word.
-fn answer(server: &WebSocket, close: &CloseEvent) -> Result<()> {
-    let reason = Some("Durable Object is closing WebSocket");
-    match close.code() {
-        1005 | 1006 => server.close(None, reason),
-        code => server
-            .close(Some(code), reason)
-            // Not every code that a client sends may be sent.
-            .or_else(|_| server.close(Some(1002), reason)),
-    }
 }
 // ANCHOR_END: server

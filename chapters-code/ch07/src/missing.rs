@@ -59,13 +59,11 @@ pub fn auto_response_timestamp(
 }
 // ANCHOR_END: timestamp
 
-// ANCHOR: at
 /// A time of the clock, in milliseconds since 1970, for `Storage::set_alarm`. A bare
 /// number would be taken for a distance.
 pub fn at(ms: u64) -> ScheduledTime {
     ScheduledTime::new(Date::new(&JsValue::from_f64(ms as f64)))
 }
-// ANCHOR_END: at
 
 // ANCHOR: others
 /// `ctx.setWebSocketAutoResponse()` without a pair: nobody answers by himself any

@@ -166,7 +166,7 @@ mod tests {
             ("POST", "/api/room/".into(), Route::NewRoom),
             ("GET", "/api/room/tea/websocket".into(), room("tea")),
             ("HEAD", "/api/room/tea/websocket".into(), room("tea")),
-            ("GET", "/api/room/caf%C3%A9/websocket".into(), room("caf%C3%A9")),
+            ("GET", "/api/room/%C3%A9/websocket".into(), room("%C3%A9")),
             ("GET", format!("/api/room/{longest}/websocket"), room(&longest)),
             (
                 "GET",

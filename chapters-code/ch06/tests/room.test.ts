@@ -123,6 +123,7 @@ test("who leaves makes room: one socket too many is told to come back later", as
 const abort = (room: string) =>
   runInDurableObject(env.ROOMS.getByName(room), (_, state) => state.abort("reset by the test")).catch(() => {});
 
+// proves: claim plain-awake
 test("an open socket keeps the object in memory: there is no eviction", async () => {
   const ada = await open("/ws/awake");
   await ada.next();

@@ -147,7 +147,7 @@ impl Lab {
     }
 
     // ANCHOR: accept
-    /// Takes a socket with tags. There may be 10, of up to 256 characters: `worker`
+    /// Takes a socket with tags. There may be 10, of up to 256 bytes: `worker`
     /// panics at more, so the router has counted them.
     fn accept(&self, tags: &[String]) -> Result<Response> {
         let WebSocketPair { client, server } = WebSocketPair::new()?;

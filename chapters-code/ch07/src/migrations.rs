@@ -18,7 +18,6 @@ struct Version {
     version: usize,
 }
 
-// ANCHOR: migrate
 /// Takes the steps that this database has not taken yet, in order. Each step is
 /// either taken whole and written down, or not at all.
 ///
@@ -40,4 +39,3 @@ pub fn migrate(storage: &Storage, steps: &[&str]) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: migrate

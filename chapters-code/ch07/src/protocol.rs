@@ -93,6 +93,8 @@ pub const NAMELESS: Farewell = (1008, "say your name");
 pub const TOO_MANY: Farewell = (1008, "too many messages");
 /// He used to ping, and does no more.
 pub const SILENT: Farewell = (1001, "no ping for 90 seconds");
+/// It is the room's fault.
+pub const BROKEN: Farewell = (1011, "try again later");
 /// He came in again by another door.
 pub const ELSEWHERE: Farewell = (4000, "opened elsewhere");
 
@@ -339,9 +341,9 @@ mod tests {
             Complaint::TextTooLong,
             Complaint::Full,
         ];
-        let mut farewells = vec![NAMELESS, TOO_MANY, SILENT, ELSEWHERE];
+        let mut farewells = vec![NAMELESS, TOO_MANY, SILENT, BROKEN, ELSEWHERE];
         farewells.extend(complaints.iter().filter_map(|c| c.farewell()));
-        assert_eq!(farewells.len(), 9);
+        assert_eq!(farewells.len(), 10);
         for (code, reason) in farewells {
             assert_eq!(sendable(code.into()), Some(code));
             assert!(reason.len() <= REASON_MAX);

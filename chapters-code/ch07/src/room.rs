@@ -72,7 +72,7 @@ impl DurableObject for ChatRoom {
         match self.accept(&req).await {
             Err(error) => {
                 console_error!("a guest could not come in: {error}");
-                self.turn_away(Complaint::Broken, (1011, "try again later"))
+                self.turn_away(Complaint::Broken)
             }
             response => response,
         }
@@ -87,8 +87,8 @@ impl DurableObject for ChatRoom {
         let Some(id) = socket.deserialize_attachment()? else { return Ok(()) };
         match self.hear(id, message) {
             Ok(Taken::Message) => {
-                self.trim_soon().await?;
                 self.ask_limiter(id).await;
+                self.trim_soon().await?;
             }
             Ok(Taken::Other) => {}
             Err(error) => {
@@ -196,7 +196,7 @@ impl ChatRoom {
         // This waits. Nothing that comes after it does.
         self.ring_at(now + NAME_WITHIN).await?;
         if self.guests.borrow().len() >= protocol::GUESTS_MAX {
-            return self.turn_away(Complaint::Full, (1013, "the room is full"));
+            return self.turn_away(Complaint::Full);
         }
         let address = req.headers().get("CF-Connecting-IP")?;
         let limiter = address.and_then(|address| pace::household(&address));
@@ -218,14 +218,11 @@ impl ChatRoom {
 
     /// Says why not, over a socket: a browser shows its page neither the status nor
     /// the body of an upgrade that failed.
-    fn turn_away(
-        &self,
-        complaint: Complaint,
-        farewell: Farewell,
-    ) -> worker::Result<Response> {
+    fn turn_away(&self, complaint: Complaint) -> worker::Result<Response> {
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.state.accept_web_socket(&server);
         let _ = server.send_with_str(protocol::error(complaint, None)?);
+        let farewell = complaint.farewell().unwrap_or(protocol::BROKEN);
         sockets::hang_up(&server, farewell);
         Response::from_websocket(client)
     }
@@ -349,20 +346,23 @@ impl ChatRoom {
     /// Sends a text to everybody who has a name. The output gate holds it back until
     /// all that was written before is on disk.
     fn tell_all(&self, text: &str) -> worker::Result<()> {
-        let mut gone = sockets::send_all(
-            self.guests
-                .borrow()
-                .iter()
-                .filter(|(_, guest)| guest.name.is_some())
-                .map(|(id, guest)| (*id, &guest.socket)),
-            text,
-        );
-        // A socket that takes nothing more is closed. Its guest has left, whether or
-        // not the runtime has come to say so.
-        while let Some(id) = gone.pop() {
-            self.leave(id)?;
+        let mut texts = vec![text.to_owned()];
+        while let Some(text) = texts.pop() {
+            // A socket that takes nothing more is closed. Its guest has left, whether
+            // or not the runtime has come to say so.
+            for id in self.send_to_named(&text) {
+                if let Some(name) = self.strike_out(id)? {
+                    texts.push(protocol::json(&News::Quit(&name))?);
+                }
+            }
         }
         Ok(())
+    }
+
+    fn send_to_named(&self, text: &str) -> Vec<GuestId> {
+        let guests = self.guests.borrow();
+        let named = guests.iter().filter(|(_, guest)| guest.name.is_some());
+        sockets::send_all(named.map(|(id, guest)| (*id, &guest.socket)), text)
     }
 
     /// Sends a text to one guest.
@@ -423,15 +423,21 @@ impl ChatRoom {
         }
     }
 
-    /// A guest is gone: once, however many say so.
+    /// A guest is gone, and everybody hears it: once, however many say so.
     fn leave(&self, id: GuestId) -> worker::Result<()> {
-        let left = self.guests.borrow_mut().remove(&id);
-        let Some(guest) = left else { return Ok(()) };
-        self.cellar()?.leave(id)?;
-        match guest.name {
+        match self.strike_out(id)? {
             Some(name) => self.tell_all(&protocol::json(&News::Quit(&name))?),
             None => Ok(()),
         }
+    }
+
+    /// Takes a guest out of the copy and the cellar, and returns his name, if he was
+    /// still here and had one.
+    fn strike_out(&self, id: GuestId) -> worker::Result<Option<String>> {
+        let left = self.guests.borrow_mut().remove(&id);
+        let Some(guest) = left else { return Ok(None) };
+        self.cellar()?.leave(id)?;
+        Ok(guest.name)
     }
     // ANCHOR_END: leave
 
@@ -463,13 +469,13 @@ impl ChatRoom {
         let mut over = Vec::new();
         let mut next: Option<u64> = None;
         for (id, guest) in self.guests.borrow().iter() {
+            let pinged =
+                missing::auto_response_timestamp(&self.state, &guest.socket);
             let seen = Seen {
                 joined: guest.joined,
                 named: guest.name.is_some(),
-                pinged: missing::auto_response_timestamp(
-                    &self.state,
-                    &guest.socket,
-                )?,
+                // One socket that cannot tell must not stop the round.
+                pinged: pinged.unwrap_or_default(),
             };
             match seen.patience(now) {
                 Patience::Endless => {}

@@ -9,7 +9,7 @@ pub const ID_DIGITS: usize = 64;
 /// The most tags of a socket;
 /// <https://developers.cloudflare.com/durable-objects/api/state/#acceptwebsocket>.
 pub const TAGS_MAX: usize = 10;
-/// The longest tag, in characters.
+/// The longest tag, in bytes.
 pub const TAG_MAX: usize = 256;
 /// What can be tried in the lab.
 pub const EXPERIMENTS: [&str; 3] = ["auto-response", "timeout", "limits"];
@@ -34,9 +34,7 @@ pub enum Refusal {
     /// In the words of the official example.
     #[error("Durable Object expected Upgrade: websocket")]
     Upgrade,
-    #[error(
-        "1 to {TAGS_MAX} tags, with commas between, of 1 to {TAG_MAX} characters"
-    )]
+    #[error("1 to {TAGS_MAX} tags, with commas between, of 1 to {TAG_MAX} bytes")]
     Tags,
     #[error("a body is at most {BODY_MAX} bytes long")]
     BodySize,

@@ -391,6 +391,29 @@ test("who does not say his name is shown out when the alarm rings", async () => 
   expect(await runInDurableObject(room("shy"), (_, state) => state.storage.getAlarm())).toBeNull();
 });
 
+test("a newcomer does not move the alarm away from somebody who came before", async () => {
+  const alarm = () => runInDurableObject(room("clock"), (_, state) => state.storage.getAlarm());
+  await enter("clock");
+  const first = await alarm();
+  expect(first).toBeGreaterThan(Date.now());
+  for (const asleep of [false, true]) {
+    if (asleep) await evictDurableObject(room("clock"));
+    await new Promise((done) => setTimeout(done, 20));
+    await enter("clock");
+    expect(await alarm()).toBe(first);
+  }
+});
+
+test("the number of a guest is never given twice", async () => {
+  const ada = await join("numbers", "Ada");
+  ada.socket.close(1000, "bye");
+  await ada.closed();
+  await expect.poll(() => rows("numbers", "SELECT id FROM guests")).toEqual([]);
+  await evictDurableObject(room("numbers"));
+  await join("numbers", "Bob");
+  expect(await rows("numbers", "SELECT id, name FROM guests")).toEqual([{ id: 2, name: "Bob" }]);
+});
+
 test("who used to ping and does no more is half open, and closed", async () => {
   const ada = await join("half", "Ada");
   const bob = await join("half", "Bob");

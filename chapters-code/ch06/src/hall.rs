@@ -94,12 +94,14 @@ impl Hall {
             return Err(Refusal::Crowded.into());
         }
         want_bytes(&socket);
-        if let Err(error) = socket.accept() {
+        let joined = socket.accept().and_then(|()| {
+            self.guests.borrow_mut().insert(id, Guest { socket, speech });
+            self.carry_out(effects)
+        });
+        if let Err(error) = joined {
             self.forget(id);
             return Err(error.into());
         }
-        self.guests.borrow_mut().insert(id, Guest { socket, speech });
-        self.carry_out(effects)?;
         Ok(id)
     }
     // ANCHOR_END: upgrade

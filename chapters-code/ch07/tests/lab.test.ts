@@ -94,6 +94,14 @@ test("every limit is where the docs say", async () => {
   expect(said["auto-response of 2049"]).toContain("cannot be larger than 2048 bytes");
 });
 
+test("a socket does not tell how much of what was sent is still waiting", async () => {
+  await open("/lab/websocket/curious");
+  await runInDurableObject(env.LAB.getByName("lab"), (_, state) => {
+    const [socket] = state.getWebSockets("curious");
+    expect(["readyState" in socket, "bufferedAmount" in socket]).toEqual([true, false]);
+  });
+});
+
 // proves: trap T68
 test("a handler that outlasts the event timeout is given up in the middle, and the object hears no socket any more", async () => {
   const lab = env.LAB.getByName("lab");

@@ -36,9 +36,9 @@ impl DurableObject for HibernationServer {
 
     async fn fetch(&self, _req: Request) -> Result<Response> {
         let WebSocketPair { client, server } = WebSocketPair::new()?;
-        self.state.accept_web_socket(&server);
         let id = missing::random_uuid()?;
         server.serialize_attachment(&id)?;
+        self.state.accept_web_socket(&server);
         self.sessions.borrow_mut().push((server, id));
         Response::from_websocket(client)
     }

@@ -175,7 +175,7 @@ fn from_outside(
     let mut files: Vec<&str> =
         chapters.iter().map(|chapter| chapter.name.as_str()).collect();
     if all {
-        files.push("book");
+        files.extend(["book", "rooms"]);
     }
     for file in files {
         if !root().join(format!("tools/outside/tests/{file}.rs")).exists() {

@@ -58,6 +58,7 @@ fn line(chapter: &str, dev: &Dev, load: &Load) -> Result<()> {
     // One visit before, so that what is loaded once is not counted as a socket's.
     let once = Load { rooms: 1, sockets: 1, ..load.clone() };
     Crowd::join(&once)?.0.leave()?;
+    std::thread::sleep(IDLE);
     let before = (dev.heap()?, dev.memory()?);
     let (mut crowd, joined) = Crowd::join(load)?;
     let slow = crowd.talk(MESSAGES, 1)?;

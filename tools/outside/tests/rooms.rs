@@ -1,0 +1,112 @@
+//! Many sockets: what holds of a full room, whatever chapter it is from. How fast it
+//! is, `cargo run --release -p load -- chapters` measures.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use load::{Crowd, Load, Protocol};
+use outside::Dev;
+
+/// A busy machine may take its time; it must only not be for ever.
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn counter() -> Result<Dev> {
+    Dev::start("ch06")
+}
+
+/// A chat in which nobody is limited: all clients come from one address.
+fn chat() -> Result<Dev> {
+    let dir = ledger::root().join("chapters-code/ch07");
+    let mut dev = Dev::prepare(&dir, &[])?;
+    dev.set_var("SECONDS_PER_MESSAGE", "0");
+    dev.up()?;
+    Ok(dev)
+}
+
+fn load(dev: &Dev, protocol: Protocol, rooms: usize, sockets: usize) -> Load {
+    let path = match protocol {
+        Protocol::Counter => "/ws/{room}",
+        Protocol::Chat => "/api/room/{room}/websocket",
+    };
+    let url = format!("ws://localhost:{}{path}", dev.port());
+    Load { protocol, url, rooms, sockets, limit: LIMIT }
+}
+
+/// All come in, talk one after the other and then eight at a time, and leave. The
+/// crowd sees to it that each hears everything, once, in one order.
+fn join_talk_leave(load: &Load) -> Result<()> {
+    let (mut crowd, joined) = Crowd::join(load)?;
+    let slow = crowd.talk(10, 1)?;
+    let fast = crowd.talk(40, 8)?;
+    crowd.leave()?;
+    assert_eq!(joined.sockets, 1_000);
+    assert_eq!(slow.deliveries + fast.deliveries, 50_000);
+    Ok(())
+}
+
+/// A thousand sockets in one room of ch06, and in a hundred rooms of ten: each hears
+/// every change of its room, once, in the same order as the others.
+/// proves: claim thousand-agree
+#[test]
+fn a_thousand_counters_agree() -> Result<()> {
+    let dev = counter()?;
+    join_talk_leave(&load(&dev, Protocol::Counter, 1, 1_000))?;
+    join_talk_leave(&load(&dev, Protocol::Counter, 100, 10))
+}
+
+/// The same for the chat of ch07.
+/// proves: claim thousand-guests
+#[test]
+fn a_thousand_guests_hear_all() -> Result<()> {
+    let dev = chat()?;
+    join_talk_leave(&load(&dev, Protocol::Chat, 1, 1_000))?;
+    join_talk_leave(&load(&dev, Protocol::Chat, 100, 10))
+}
+
+/// A room of ch07 that falls asleep leaves the isolate's heap, though its thousand
+/// sockets stay open; one of ch06 stays.
+/// proves: claim asleep-light
+#[test]
+fn a_room_that_sleeps_leaves_the_heap() -> Result<()> {
+    // A socket that is awake takes some kilobytes; a tenth of a megabyte for all of
+    // them is as good as nothing.
+    const SOCKETS: usize = 1_000;
+    const NOTHING: u64 = 100 * SOCKETS as u64;
+    for (protocol, sleeps) in [(Protocol::Chat, true), (Protocol::Counter, false)] {
+        let dev = if sleeps { chat()? } else { counter()? };
+        let one = load(&dev, protocol, 1, 1);
+        Crowd::join(&one)?.0.leave()?;
+        let before = settled(&dev, |_| true)?;
+        let (mut crowd, _) = Crowd::join(&load(&dev, protocol, 1, SOCKETS))?;
+        let awake = dev.heap()?;
+        ensure!(
+            awake > before + 10 * NOTHING,
+            "{protocol:?}: {before} bytes without sockets, {awake} with them"
+        );
+        let asleep = settled(&dev, |heap| sleeps && heap < before + NOTHING)?;
+        assert_eq!(
+            asleep < before + NOTHING,
+            sleeps,
+            "{protocol:?}: {before} bytes without sockets, {awake} with them awake, {asleep} after a while"
+        );
+        // Nobody has lost the line.
+        crowd.talk(1, 1)?;
+        crowd.leave()?;
+    }
+    Ok(())
+}
+
+/// The heap after 20 s in which nothing happened, or as soon as it is as expected,
+/// but not later than after a minute.
+fn settled(dev: &Dev, expected: impl Fn(u64) -> bool) -> Result<u64> {
+    let begin = Instant::now();
+    sleep(Duration::from_secs(20));
+    loop {
+        let heap = dev.heap()?;
+        if expected(heap) || begin.elapsed() > Duration::from_secs(60) {
+            return Ok(heap);
+        }
+        sleep(Duration::from_secs(2));
+    }
+}

@@ -53,12 +53,13 @@ async fn respond(mut req: Request, env: &Env) -> Result<Response, Failure> {
         Route::Status => Ok(Response::ok("ok")?),
         Route::States => Ok(Response::ok(lab::states().await?)?),
         Route::Ticket(room) => {
+            let key = members_key(env)?;
             let bearer = req.headers().get("Authorization")?;
-            ticket::check_key(&members_key(env), bearer.as_deref())?;
+            ticket::check_key(&key, bearer.as_deref())?;
             if !web::body(&mut req).await?.is_empty() {
                 return Err(Refusal::Body.into());
             }
-            let ticket = ticket::issue(&members_key(env), &room, now())?;
+            let ticket = ticket::issue(&key, &room, now())?;
             Ok(Response::ok(ticket)?)
         }
         Route::Room(room) => {
@@ -68,7 +69,7 @@ async fn respond(mut req: Request, env: &Env) -> Result<Response, Failure> {
         Route::Members(room) => {
             admit(&req, &url, env)?;
             let ticket = query::parameter(&url, "ticket");
-            ticket::check(&members_key(env), &room, now(), ticket.as_deref())?;
+            ticket::check(&members_key(env)?, &room, now(), ticket.as_deref())?;
             // No name of an open room has a '/' in it.
             let room = format!("members/{room}");
             Ok(object(env, "ROOMS", &room)?.fetch_with_request(req).await?)
@@ -103,9 +104,10 @@ fn object(env: &Env, binding: &str, name: &str) -> worker::Result<Stub> {
     env.durable_object(binding)?.get_by_name(name)
 }
 
-/// The key of the members. One that is not set is empty, and opens nothing.
-fn members_key(env: &Env) -> String {
-    env.secret("MEMBERS_KEY").map(|key| key.to_string()).unwrap_or_default()
+/// The key of the members, if there is one.
+fn members_key(env: &Env) -> Result<String, Refusal> {
+    let key = env.secret("MEMBERS_KEY").map(|key| key.to_string());
+    key.ok().filter(|key| !key.is_empty()).ok_or(Refusal::NoKey)
 }
 
 /// Seconds since 1970.

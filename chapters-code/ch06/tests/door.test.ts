@@ -74,3 +74,20 @@ test("a ticket is given to whoever has the key", async () => {
   expect((await refused("/tickets/plaza", key, "POST", "x".repeat(1001)))[0]).toBe(413);
   expect((await refused("/tickets/plaza", key, "GET"))[0]).toBe(405);
 });
+
+test("without a key nobody is a member", async () => {
+  const good = await ticket("plaza");
+  const before = env.MEMBERS_KEY;
+  const none = [503, "there are no members yet: MEMBERS_KEY is not set\n"];
+  try {
+    for (const unset of ["", undefined]) {
+      env.MEMBERS_KEY = unset;
+      for (const Authorization of ["Bearer ", "Bearer undefined", `Bearer ${before}`])
+        expect(await refused("/tickets/plaza", { Authorization }, "POST")).toEqual(none);
+      expect(await refused(`/members/plaza?ticket=${good}`, upgrade)).toEqual(none);
+    }
+  } finally {
+    env.MEMBERS_KEY = before;
+  }
+  expect(await (await open(`/members/plaza?ticket=${good}`)).next()).toMatch("new value");
+});

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::StreamExt;
-use room::{Effect, Effects, Input, SocketId};
+use room::{Effect, Effects, Input, Pace, SocketId};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::{
-    DurableObject, Env, Error, Request, Response, State, WebSocket, WebSocketPair,
-    WebsocketEvent, console_error, durable_object, wasm_bindgen,
+    Date, DurableObject, Env, Error, Request, Response, State, WebSocket,
+    WebSocketPair, WebsocketEvent, console_error, durable_object, wasm_bindgen,
 };
 
 use crate::number::Number;
-use crate::rules::{Refusal, SOCKETS_MAX};
+use crate::rules::{Refusal, SOCKETS_MAX, messages_per_second};
 use crate::socket::{read, say_goodbye, send, want_bytes};
 use crate::speech::{Goodbye, Speech};
 use crate::web::{self, Failure};
@@ -32,6 +32,8 @@ struct Hall {
     rules: RefCell<room::Room>,
     guests: RefCell<BTreeMap<SocketId, Guest>>,
     newest: Cell<u64>,
+    /// The pace of a socket that has said nothing yet.
+    pace: Pace,
 }
 
 /// A socket, and how it speaks.
@@ -43,13 +45,16 @@ struct Guest {
 
 // ANCHOR: object
 impl DurableObject for Room {
-    fn new(state: State, _env: Env) -> Self {
+    fn new(state: State, env: Env) -> Self {
+        let limit = env.var("MESSAGES_PER_SECOND").map(|limit| limit.to_string());
+        let pace = Pace::new(messages_per_second(limit.ok().as_deref()));
         let hall = Number::open(state.storage().sql()).map(|number| {
             Rc::new(Hall {
                 rules: RefCell::new(room::Room::new(number.get(), SOCKETS_MAX)),
                 number,
                 guests: RefCell::default(),
                 newest: Cell::new(0),
+                pace,
             })
         });
         Self { hall }
@@ -128,8 +133,12 @@ impl Hall {
         speech: Speech,
     ) -> Result<(), Goodbye> {
         let mut events = socket.events().map_err(broken)?;
+        let mut pace = self.pace;
         // The last event is a close, or the error of a connection that broke.
         while let Some(Ok(WebsocketEvent::Message(message))) = events.next().await {
+            if !pace.allows(Date::now().as_millis() / 1_000) {
+                return Err(Goodbye::TooFast);
+            }
             if let Some(change) = speech.understand(&read(&message)?)? {
                 let effects = self.rules.borrow_mut().on(Input::Said(id, change));
                 self.carry_out(effects).map_err(broken)?;

@@ -11,6 +11,9 @@ use crate::ticket::SECONDS;
 pub const NAME_MAX: usize = 64;
 /// The most sockets in one room. The runtime would take more.
 pub const SOCKETS_MAX: usize = 1_000;
+/// The most messages of one socket in a second, unless the variable
+/// `MESSAGES_PER_SECOND` has another number.
+const MESSAGES_PER_SECOND: u32 = 100;
 /// The longest request body that is read, in bytes. No path takes one.
 pub const BODY_MAX: usize = 1_000;
 
@@ -123,6 +126,13 @@ pub fn check_upgrade(upgrade: Option<&str>) -> Result<(), Refusal> {
 }
 // ANCHOR_END: upgrade
 
+/// How many messages of one socket a room listens to in a second. A variable that is
+/// no such number does not open the door to a flood.
+pub fn messages_per_second(variable: Option<&str>) -> u32 {
+    let limit = variable.and_then(|limit| limit.parse().ok());
+    limit.filter(|limit| *limit > 0).unwrap_or(MESSAGES_PER_SECOND)
+}
+
 // ANCHOR: origin
 /// Whether a page of this origin may open sockets here: one of our own, or one of
 /// those in the list. Who sends no origin is no browser, and may.
@@ -153,6 +163,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The variable is a number above zero, or it does not count.
+    #[test]
+    fn the_limit_is_a_number() {
+        assert_eq!(messages_per_second(Some("7")), 7);
+        for no_limit in [None, Some(""), Some("0"), Some("-1"), Some("many")] {
+            assert_eq!(messages_per_second(no_limit), MESSAGES_PER_SECOND);
+        }
+    }
 
     /// Every route of the help text is understood.
     #[test]

@@ -89,6 +89,8 @@ pub enum Goodbye {
     TooLong,
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error("too many messages in one second")]
+    TooFast,
     #[error("the number could not be written down; come again")]
     Broken,
 }
@@ -99,6 +101,7 @@ impl Goodbye {
     pub fn code(&self) -> u16 {
         match self {
             Self::WantsText | Self::WantsBinary => 1003,
+            Self::TooFast => 1008,
             Self::TooLong => 1009,
             Self::Frame(error) => error.close_code(),
             Self::Broken => 1011,
@@ -206,6 +209,7 @@ mod tests {
             Goodbye::WantsText,
             Goodbye::WantsBinary,
             Goodbye::TooLong,
+            Goodbye::TooFast,
             Goodbye::Frame(FrameError::Version(u8::MAX)),
             Goodbye::Frame(FrameError::TooLong(usize::MAX)),
             Goodbye::Frame(FrameError::Malformed),

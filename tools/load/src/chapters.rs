@@ -45,6 +45,7 @@ pub fn chapters() -> Result<()> {
             // All clients come from one address; it is not the limiter that is
             // measured.
             dev.set_var("SECONDS_PER_MESSAGE", "0");
+            dev.set_var("MESSAGES_PER_SECOND", "1000000");
             dev.up()?;
             let url = format!("ws://localhost:{}{path}", dev.port());
             let load = Load { protocol, url, rooms, sockets, limit: STEP_LIMIT };

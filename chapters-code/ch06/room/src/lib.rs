@@ -124,6 +124,34 @@ impl Room {
 }
 // ANCHOR_END: room
 
+// ANCHOR: pace
+/// How fast a socket speaks. Every host has a client some day that sends all it can,
+/// and everybody else in the room would wait until it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    per_second: u32,
+    second: u64,
+    said: u32,
+}
+
+impl Pace {
+    /// At most `per_second` messages in each second.
+    pub fn new(per_second: u32) -> Self {
+        Self { per_second, second: 0, said: 0 }
+    }
+
+    /// Counts one more message, which came in that second of the host's clock.
+    /// Returns whether it may be listened to; if not, close the socket.
+    pub fn allows(&mut self, second: u64) -> bool {
+        if second != self.second {
+            (self.second, self.said) = (second, 0);
+        }
+        self.said = self.said.saturating_add(1);
+        self.said <= self.per_second
+    }
+}
+// ANCHOR_END: pace
+
 impl Room {
     /// The number.
     pub fn value(&self) -> i64 {
@@ -242,6 +270,19 @@ mod tests {
             let _ = room.on(Input::Joined(ADA));
             assert_eq!(on(&mut room, Input::Said(ADA, further)), []);
             assert_eq!(room.value(), end);
+        }
+    }
+
+    #[test]
+    fn each_second_has_its_messages() {
+        let mut pace = Pace::new(3);
+        for second in [0, 1, 5, 4] {
+            for _ in 0..3 {
+                assert!(pace.allows(second));
+            }
+            for _ in 0..2 {
+                assert!(!pace.allows(second));
+            }
         }
     }
 

@@ -98,6 +98,15 @@ test("messages that come at once keep their order and get times of their own", a
   const said = [await ada.next(), await ada.next(), await ada.next(), await ada.next()];
   expect(said.map((frame) => frame.message)).toEqual(["0", "1", "2", "3"]);
   for (let n = 1; n < 4; n++) expect(said[n].timestamp).toBeGreaterThan(said[n - 1].timestamp);
+  // A clock that is put back changes nothing.
+  const ahead = Date.now() + 3_600_000;
+  await runInDurableObject(room("rush"), (_, { storage }) => storage.sql.exec("INSERT INTO messages VALUES (?, 5, 'Ada', 'later', NULL)", ahead));
+  await evictDurableObject(room("rush"));
+  const bob = await join("rush", "Bob");
+  for (const n of [1, 2]) {
+    bob.say({ message: `${n}` });
+    expect((await bob.next()).timestamp).toBe(ahead + n);
+  }
 });
 
 test("a private room has an id that no one else can guess, and wrong ids are refused", async () => {

@@ -254,7 +254,17 @@ fn config(dir: &Path, folder: &Path, chapters: &[Chapter]) -> Result<PathBuf> {
         };
         services.retain(runs);
     }
-    let file = folder.join(format!("{}.toml", file_name(dir)));
+    let folder = folder.join(file_name(dir));
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("wrangler.toml");
     fs::write(&file, toml::to_string(&config)?)?;
+    // Secrets for your own machine lie beside the configuration.
+    let secrets = dir.join(".dev.vars");
+    let copy = folder.join(".dev.vars");
+    if secrets.exists() {
+        fs::copy(secrets, copy)?;
+    } else if copy.exists() {
+        fs::remove_file(copy)?;
+    }
     Ok(file)
 }

@@ -72,6 +72,19 @@ fn the_book_is_served_with_its_chapters() -> Result<()> {
         socket.close(None)?;
         let letters = send("GET", &url("/live/ch05/mailboxes/guest"), b"")?;
         assert_eq!(letters.body, "[]");
+        let room = format!("ws://localhost:{port}/live/ch06/ws/guest");
+        let (mut socket, _) = tungstenite::connect(room)?;
+        assert!(socket.read()?.to_text()?.starts_with("new value: "));
+        socket.close(None)?;
+        // Without its secret it would answer 503.
+        let ticket = send("POST", &url("/live/ch06/tickets/guest"), b"")?;
+        assert_eq!(ticket.status, 401, "{}", ticket.body);
+        let room =
+            format!("ws://localhost:{port}/live/ch07/api/room/guest/websocket");
+        let (mut socket, _) = tungstenite::connect(room)?;
+        socket.send(tungstenite::Message::text(r#"{"name":"Ada"}"#))?;
+        while socket.read()?.to_text()? != r#"{"ready":true}"# {}
+        socket.close(None)?;
         assert!(send("GET", &url("/"), b"")?.body.contains("A book you can touch"));
         let page = send("GET", &url("/ch02-a-first-object.html"), b"")?;
         assert!(page.body.contains("Last verified with"));

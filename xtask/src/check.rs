@@ -224,8 +224,13 @@ const FILES: [&str; 7] = [
 ];
 /// What is the same in every chapter that has it, word for word: chapters stand
 /// alone, so each has its own copy.
-pub const SHARED: [&str; 4] =
-    [".cargo/config.toml", "src/web.rs", "src/query.rs", "src/transaction.rs"];
+pub const SHARED: [&str; 5] = [
+    ".cargo/config.toml",
+    "src/web.rs",
+    "src/query.rs",
+    "src/transaction.rs",
+    "src/migrations.rs",
+];
 
 /// A Worker, chapter or not, is compiled and run with the settings of the first.
 fn configured_alike(dir: &Path, first: &Path) -> Result<()> {

@@ -18,6 +18,7 @@ struct Version {
     version: usize,
 }
 
+// ANCHOR: migrate
 /// Takes the steps that this database has not taken yet, in order. Each step is
 /// either taken whole and written down, or not at all.
 ///
@@ -39,3 +40,4 @@ pub fn migrate(storage: &Storage, steps: &[&str]) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: migrate

@@ -127,7 +127,9 @@ fn a_hundred_guests_outlast_the_sleep_of_their_room() -> Result<()> {
     };
     refuse(&mut guests[0])?;
     sleep(ASLEEP);
-    refuse(&mut guests[0]).context("the room has not slept: it counts on")?;
+    refuse(&mut guests[0]).context(
+        "the room counts on, so it has not slept, or it has forgotten him",
+    )?;
     say(&mut guests[99], "Are you all there?")?;
     for guest in &mut guests {
         hears(guest, "Are you all there?")?;

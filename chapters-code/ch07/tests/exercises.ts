@@ -15,7 +15,7 @@ async function join(room: string, name: string) {
   socket.accept();
   const say = (words: object) => socket.send(JSON.stringify(words));
   const until = async (last: (frame: Frame) => boolean) => {
-    await expect.poll(() => heard.some(last)).toBe(true);
+    await expect.poll(() => heard.some(last), { timeout: 10_000 }).toBe(true);
     return heard.splice(0, heard.findIndex(last) + 1);
   };
   say({ name });

@@ -37,11 +37,11 @@ test("the official example: to the sender, to all, to all others, also after an 
   ada.socket.send(new Uint8Array([1]));
   expect(await ada.next()).toContain("message: [object ArrayBuffer], from");
   ada.socket.close(1000, "bye");
-  bob.heard.length = 0;
   await expect.poll(async () => {
+    bob.heard.length = 0;
     bob.socket.send("alone?");
     return bob.next();
-  }).toContain("Total connections: 1");
+  }, { timeout: 10_000 }).toContain("Total connections: 1");
 });
 
 // proves: api 36, api 44, api 41

@@ -417,7 +417,7 @@ test("the number of a guest is never given twice", async () => {
   const ada = await join("numbers", "Ada");
   ada.socket.close(1000, "bye");
   await ada.closed();
-  await expect.poll(() => rows("numbers", "SELECT id FROM guests")).toEqual([]);
+  await expect.poll(() => rows("numbers", "SELECT id FROM guests"), { timeout: 10_000 }).toEqual([]);
   await evictDurableObject(room("numbers"));
   await join("numbers", "Bob");
   expect(await rows("numbers", "SELECT id, name FROM guests")).toEqual([{ id: 2, name: "Bob" }]);
@@ -447,7 +447,7 @@ test("the alarm trims what is too much, and who has missed it is told", async ()
   await evictDurableObject(room("trim"));
   ada.say({ message: "one too many" });
   await ada.next();
-  await expect.poll(() => runInDurableObject(room("trim"), (_, state) => state.storage.getAlarm())).not.toBeNull();
+  await expect.poll(() => runInDurableObject(room("trim"), (_, state) => state.storage.getAlarm()), { timeout: 10_000 }).not.toBeNull();
   expect(await runDurableObjectAlarm(room("trim"))).toBe(true);
   const kept = await rows("trim", "SELECT count(*) AS n, min(timestamp) AS first, max(number) AS last FROM messages");
   expect(kept).toEqual([{ n: 10_000, first: 52, last: 10_051 }]);

@@ -167,7 +167,7 @@ impl Talker {
         // One in two takes what he has missed in one frame.
         let wish = json!({
             "name": self.name, "key": format!("key of {}", self.name),
-            "since": since.unwrap_or(0), "batch": (self.number + round) % 2 == 0,
+            "since": since.unwrap_or(0), "batch": (self.number + round).is_multiple_of(2),
         });
         for said in hello(&mut socket, &wish)? {
             let batch = said["batch"].as_array().cloned();

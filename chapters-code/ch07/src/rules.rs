@@ -32,7 +32,7 @@ pub enum Refusal {
     #[error("expected websocket")]
     Websocket,
     /// In the words of the official example.
-    #[error("Durable Object expected Upgrade: websocket")]
+    #[error("Worker expected Upgrade: websocket")]
     Upgrade,
     #[error("1 to {TAGS_MAX} tags, with commas between, of 1 to {TAG_MAX} bytes")]
     Tags,

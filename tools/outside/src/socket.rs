@@ -8,18 +8,19 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::http::{HeaderName, HeaderValue, Response};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::Dev;
 
+/// How long the answer to an upgrade is waited for.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a message is waited for, unless a test says otherwise.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// One WebSocket. It blocks while it waits for a message, and gives up in time.
 #[derive(Debug)]
 pub struct Socket {
-    socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    socket: WebSocket<TcpStream>,
     /// What the server answered to the upgrade.
     pub response: Response<Option<Vec<u8>>>,
 }
@@ -50,11 +51,16 @@ impl Socket {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self> {
-        Self::open_at(&format!("ws://localhost:{}{path}", dev.port()), headers)
+        Self::open_at(dev.port(), path, headers)
     }
 
-    /// Opens a WebSocket anywhere.
-    pub(crate) fn open_at(url: &str, headers: &[(&str, &str)]) -> Result<Self> {
+    /// Opens a WebSocket at any port of this machine.
+    pub(crate) fn open_at(
+        port: u16,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self> {
+        let url = format!("ws://localhost:{port}{path}");
         let mut request = url.into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(
@@ -62,7 +68,16 @@ impl Socket {
                 HeaderValue::from_str(value)?,
             );
         }
-        let (socket, response) = tungstenite::connect(request)?;
+        let stream = TcpStream::connect(("localhost", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(UPGRADE_LIMIT))?;
+        let opened = tungstenite::client(request, stream);
+        let (socket, response) = opened.map_err(|error| match error {
+            HandshakeError::Failure(error) => anyhow::Error::from(error),
+            HandshakeError::Interrupted(_) => {
+                anyhow::anyhow!("no answer to the upgrade in time")
+            }
+        })?;
         let mut socket = Self { socket, response };
         socket.patience(MESSAGE_LIMIT)?;
         Ok(socket)
@@ -73,18 +88,12 @@ impl Socket {
     /// # Errors
     /// If the operating system does not take it.
     pub fn patience(&mut self, limit: Duration) -> Result<()> {
-        Ok(self.stream()?.set_read_timeout(Some(limit))?)
+        Ok(self.stream().set_read_timeout(Some(limit))?)
     }
 
     /// The connection below, for a test that wants to break it.
-    ///
-    /// # Errors
-    /// If it is not a plain TCP connection.
-    pub fn stream(&self) -> Result<&TcpStream> {
-        match self.socket.get_ref() {
-            MaybeTlsStream::Plain(stream) => Ok(stream),
-            _ => bail!("not a plain connection"),
-        }
+    pub fn stream(&self) -> &TcpStream {
+        self.socket.get_ref()
     }
 
     /// Sends a text.

@@ -406,7 +406,7 @@ fn offenders_are_told_why_and_the_others_go_on() -> Result<()> {
     for (offence, binary, bytes, code, reason) in cases {
         let come = if binary { Guest::binary } else { Guest::text };
         let mut offender = come(&dev, "plaza")?;
-        let mut stream = offender.socket.stream()?;
+        let mut stream = offender.socket.stream();
         stream.write_all(&bytes).with_context(|| offence)?;
         let closed = offender.socket.closed().with_context(|| offence)?;
         assert_eq!(closed.code, code, "{offence}: {closed:?}");
@@ -418,7 +418,7 @@ fn offenders_are_told_why_and_the_others_go_on() -> Result<()> {
     // results is a text like any other, which is ignored.
     let mut offender = Guest::text(&dev, "plaza")?;
     offender.hears()?;
-    offender.socket.stream()?.write_all(&raw(TEXT, b"increment\xFF"))?;
+    offender.socket.stream().write_all(&raw(TEXT, b"increment\xFF"))?;
     neighbours.greet()?;
     assert_eq!(offender.hears()?, neighbours.1 - 1);
     assert_eq!(offender.hears()?, neighbours.1);
@@ -490,8 +490,8 @@ fn who_comes_and_drops_leaves_no_ghost() -> Result<()> {
         // A third goes with a bad frame, a third in the middle of one, a third just so.
         for (n, guest) in crowd.iter_mut().enumerate() {
             match n % 3 {
-                0 => guest.socket.stream()?.write_all(&frame(0x83, b"x", 1))?,
-                1 => guest.socket.stream()?.write_all(&frame(TEXT, b"x", 900))?,
+                0 => guest.socket.stream().write_all(&frame(0x83, b"x", 1))?,
+                1 => guest.socket.stream().write_all(&frame(TEXT, b"x", 900))?,
                 _ => {}
             }
         }
@@ -669,7 +669,7 @@ fn traps() -> Result<Dev> {
 
 /// Sends a frame that the protocol does not allow, and hears so.
 fn offend(socket: &mut Socket) -> Result<()> {
-    socket.stream()?.write_all(&frame(0x83, b"x", 1))?;
+    socket.stream().write_all(&frame(0x83, b"x", 1))?;
     let closed = socket.closed()?;
     ensure!(closed.code == 1002, "{closed:?}");
     Ok(())

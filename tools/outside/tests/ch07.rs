@@ -464,7 +464,7 @@ fn vast(dev: &Dev) -> Result<()> {
     for room in [HOSTILES, "a quiet room"] {
         let mut vast = knock(dev, &room.replace(' ', "-"), "10.2.0.3")?;
         hello(&mut vast, &json!({ "name": "Vast" }))?;
-        vast.stream()?.set_write_timeout(Some(Duration::from_secs(2)))?;
+        vast.stream().set_write_timeout(Some(Duration::from_secs(2)))?;
         // An error means that nobody reads it any more.
         let _ = vast.say("x".repeat(33 * 1024 * 1024));
         sockets.push(vast);
@@ -484,7 +484,7 @@ fn a_broken_frame_is_an_error_of_its_socket() -> Result<()> {
     let mut watcher = enter(&dev, "village", "Watch")?;
     let broken = enter(&dev, "village", "Broken")?;
     // Kind 3, the end of its message, masked, empty.
-    broken.stream()?.write_all(&[0x83, 0x80, 0, 0, 0, 0])?;
+    broken.stream().write_all(&[0x83, 0x80, 0, 0, 0, 0])?;
     hears_quit(&mut watcher, "Broken")?;
     dev.expect_log("Unknown opcode 3")?;
     assert_eq!(look(&dev, "village")?.0, ["Watch"]);

@@ -1,5 +1,5 @@
 // The page of the chat. It loses nothing and shows nothing twice: a message stays in its
-// outbox until the room has sent it back, and whoever comes back says what he has heard.
+// outbox until the room has sent it back, and whoever comes back says what they have heard.
 // Every address is relative, so the page may stand behind a prefix.
 const $ = (id) => document.getElementById(id);
 
@@ -91,7 +91,7 @@ function comeIn(room) {
     return tell("Please say your name.");
   }
   tell("");
-  // What the room he was turned away from has not taken goes with him.
+  // What the room that turned them away has not taken goes along.
   const outbox = room === me.room ? me.outbox : [];
   Object.assign(me, { room, name, key: me.key || random(), outbox });
   keep();
@@ -205,7 +205,7 @@ function lost(code, reason) {
     forget();
     return showDoor(lastError || `The room has closed the line: ${reason || code}.`);
   }
-  // Everybody has lost his line at the same moment. They must not come back at the same moment.
+  // Everybody has lost the line at the same moment. They must not come back at the same moment.
   const wait = Math.random() * Math.min(WAIT_MAX, 500 * 2 ** tries) + 250;
   tries += 1;
   status(`Not connected. ${lastError || "What you write is kept."} Trying again.`, true);
@@ -340,7 +340,7 @@ function line(kind, text) {
 const asked = normal(new URLSearchParams(location.search).get("room") ?? "");
 const before = recall();
 if (before.room && before.name && before.key && (asked === "" || asked === before.room)) {
-  // The page was loaded again: he is still the same.
+  // The page was loaded again: it is still the same person.
   Object.assign(me, { outbox: [] }, before);
   showRoom();
 } else {

@@ -101,7 +101,7 @@ pub struct Place {
 /// What a newcomer gets to hear.
 #[derive(Debug)]
 pub struct Past {
-    /// Whether some of what he has missed is gone.
+    /// Whether some of what they have missed is gone.
     pub gap: bool,
     pub said: Vec<Said>,
 }
@@ -173,7 +173,7 @@ impl Cellar {
     // ANCHOR_END: guests
 
     // ANCHOR: say
-    /// The message with this id that this guest has sent before, if he has.
+    /// The message with this id that this guest has sent before, if any.
     pub fn said(&self, name: &str, id: &str) -> Result<Option<Said>> {
         self.first(SAID, vec![name.into(), id.into()])
     }

@@ -16,7 +16,7 @@ use crate::{missing, sockets};
 #[durable_object(websocket)]
 pub struct HibernationServer {
     state: State,
-    /// Everybody who is connected, and the id of his session.
+    /// Everybody who is connected, and the id of their session.
     sessions: RefCell<Vec<(WebSocket, String)>>,
 }
 

@@ -1,4 +1,4 @@
-//! The rules of time: how fast a guest may talk, how long he may be silent, and how
+//! The rules of time: how fast a guest may talk, how long one may be silent, and how
 //! much of what was said is kept. Plain Rust.
 //!
 //! All times are in milliseconds, those of the clock since 1970, and `now` is always
@@ -98,13 +98,13 @@ impl Tab {
 // ANCHOR_END: tab
 
 // ANCHOR: pace
-/// What a room knows about one guest and his limit: it asks after each message, and
+/// What a room knows about one guest and their limit: it asks after each message, and
 /// does not wait for the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
     /// How many answers are still to come.
     asking: u64,
-    /// When he may talk again, by the latest answer.
+    /// When they may talk again, by the latest answer.
     free_at: u64,
 }
 
@@ -136,25 +136,25 @@ impl Pace {
 pub struct Seen {
     pub joined: u64,
     pub named: bool,
-    /// When he last pinged, if ever.
+    /// When they last pinged, if ever.
     pub pinged: Option<u64>,
 }
 
 /// What the room makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
-    /// He may stay as he is.
+    /// They may stay as they are.
     Endless,
     /// Look again at this time.
     Until(u64),
-    /// He has not said his name in time.
+    /// They have not said their name in time.
     Nameless,
-    /// He used to ping. His line is dead, and nobody has told us.
+    /// They used to ping. Their line is dead, and nobody has told us.
     Silent,
 }
 
 impl Seen {
-    /// How much patience the room has with a guest. Who has never pinged in his first
+    /// How much patience the room has with a guest. Who has never pinged in the first
     /// 90 s is not of that kind, and is left alone.
     pub fn patience(self, now: u64) -> Patience {
         let until = |end, over| match end {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     /// A guest may send as much as the grace is good for before the first answer is
-    /// there, and whatever he likes if there is no limit.
+    /// there, and whatever they like if there is no limit.
     #[test]
     fn paces() {
         let (limits, now) = (Limits::default(), 1_000_000);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     proptest! {
-        /// In the long run nobody gets more than the limits allow, however he asks.
+        /// In the long run nobody gets more than the limits allow, however they ask.
         #[test]
         fn no_more_than_allowed(
             pauses in proptest::collection::vec(0_u64..8_000, 1..200),

@@ -18,7 +18,7 @@ pub const TEXT_MAX: usize = 8 * 1024;
 pub const GUESTS_MAX: usize = 2_000;
 /// After so many refused messages in a row, a guest has to go.
 pub const REFUSED_MAX: u32 = 50;
-/// How many messages a newcomer hears who does not say what he has heard before.
+/// How many messages a newcomer hears who does not say what they have heard before.
 pub const BACKLOG: i32 = 100;
 /// The most messages in one batch.
 pub const BATCH_MAX: usize = 500;
@@ -37,7 +37,7 @@ pub struct Hello {
     pub name: String,
     /// The timestamp of the last message that this client has heard.
     pub since: Option<u64>,
-    /// Whoever comes again with this key gets his name back.
+    /// Whoever comes again with this key gets their name back.
     pub key: Option<String>,
     /// Whether the back-log may come in one frame.
     pub batch: bool,
@@ -87,15 +87,15 @@ pub enum Complaint {
 /// whoever reads it.
 pub type Farewell = (u16, &'static str);
 
-/// He was silent for too long at the door.
+/// Silent for too long at the door.
 pub const NAMELESS: Farewell = (1008, "say your name");
-/// He did not stop when he was told to.
+/// Told to stop, and did not.
 pub const TOO_MANY: Farewell = (1008, "too many messages");
-/// He used to ping, and does no more.
+/// Used to ping, and does no more.
 pub const SILENT: Farewell = (1001, "no ping for 90 seconds");
 /// It is the room's fault.
 pub const BROKEN: Farewell = (1011, "try again later");
-/// He came in again by another door.
+/// Came in again by another door.
 pub const ELSEWHERE: Farewell = (4000, "opened elsewhere");
 
 impl Complaint {

@@ -37,10 +37,10 @@ struct Guest {
     socket: WebSocket,
     name: Option<String>,
     joined: u64,
-    /// The name of the limiter that he shares with his household, if that is known.
+    /// The name of the limiter that they share with their household, if that is known.
     limiter: Option<String>,
     pace: Pace,
-    /// How many of his messages were refused since one was taken.
+    /// How many of their messages were refused since one was taken.
     refused: u32,
 }
 // ANCHOR_END: class
@@ -153,7 +153,7 @@ impl ChatRoom {
     }
 
     // ANCHOR: wake
-    /// Brings back what memory has lost: who is here by his socket **and** by the
+    /// Brings back what memory has lost: who is here by a socket **and** by the
     /// cellar. Guests without a socket are struck out; they went when the whole
     /// server did. Sockets without a guest are about to close.
     fn wake(&self) -> worker::Result<()> {
@@ -189,7 +189,7 @@ impl ChatRoom {
     // ANCHOR_END: wake
 
     // ANCHOR: accept
-    /// Takes one more socket. Its guest has a number, and half a minute to say his
+    /// Takes one more socket. Its guest has a number, and half a minute to say a
     /// name.
     async fn accept(&self, req: &Request) -> worker::Result<Response> {
         let now = now();
@@ -262,7 +262,7 @@ impl ChatRoom {
     // ANCHOR_END: hear
 
     // ANCHOR: welcome
-    /// Somebody has said his name.
+    /// Somebody has said a name.
     fn welcome(&self, id: GuestId, hello: &Hello) -> worker::Result<Taken> {
         let cellar = self.cellar()?;
         let bearer = cellar.bearer(&hello.name)?;
@@ -368,14 +368,14 @@ impl ChatRoom {
     /// Sends a text to one guest.
     fn tell(&self, id: GuestId, text: &str) {
         if let Some(guest) = self.guests.borrow().get(&id) {
-            // An error means that he has just left.
+            // An error means that they have just left.
             let _ = guest.socket.send_with_str(text);
         }
     }
     // ANCHOR_END: tell_all
 
     // ANCHOR: complain
-    /// Tells a guest what was wrong, and sends him away if that cannot be mended, or
+    /// Tells a guest what was wrong, and sends them away if that cannot be mended, or
     /// was wrong too often.
     fn complain(
         &self,
@@ -408,7 +408,7 @@ impl ChatRoom {
         }
     }
 
-    /// Closes a guest's socket, and everybody hears that he left.
+    /// Closes a guest's socket, and everybody hears that they left.
     fn dismiss(&self, id: GuestId, farewell: Farewell) -> worker::Result<()> {
         if let Some(guest) = self.guests.borrow().get(&id) {
             sockets::hang_up(&guest.socket, farewell);
@@ -431,8 +431,8 @@ impl ChatRoom {
         }
     }
 
-    /// Takes a guest out of the copy and the cellar, and returns his name, if he was
-    /// still here and had one.
+    /// Takes a guest out of the copy and the cellar, and returns the name, if they
+    /// were still here and had one.
     fn strike_out(&self, id: GuestId) -> worker::Result<Option<String>> {
         let left = self.guests.borrow_mut().remove(&id);
         let Some(guest) = left else { return Ok(None) };
@@ -442,7 +442,7 @@ impl ChatRoom {
     // ANCHOR_END: leave
 
     // ANCHOR: ask_limiter
-    /// Asks the limiter of a guest's address what his message has cost. The message
+    /// Asks the limiter of a guest's address what a message has cost. The message
     /// has been sent already: only the next one may have to wait. A limiter that
     /// does not answer must not silence the room.
     async fn ask_limiter(&self, id: GuestId) {

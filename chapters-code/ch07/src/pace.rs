@@ -1,4 +1,4 @@
-//! The rules of time: how fast a guest may talk, how long one may be silent, and how
+//! The rules of time: how fast a guest may talk, how long one is silent, and how
 //! much of what was said is kept. Plain Rust.
 //!
 //! All times are in milliseconds, those of the clock since 1970, and `now` is always
@@ -98,7 +98,7 @@ impl Tab {
 // ANCHOR_END: tab
 
 // ANCHOR: pace
-/// What a room knows about one guest and their limit: it asks after each message, and
+/// What a room knows of a guest and their limit: it asks after each message, and
 /// does not wait for the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
@@ -154,7 +154,7 @@ pub enum Patience {
 }
 
 impl Seen {
-    /// How much patience the room has with a guest. Who has never pinged in the first
+    /// How patient the room is with a guest. Who has never pinged in the first
     /// 90 s is not of that kind, and is left alone.
     pub fn patience(self, now: u64) -> Patience {
         let until = |end, over| match end {

@@ -37,7 +37,7 @@ struct Guest {
     socket: WebSocket,
     name: Option<String>,
     joined: u64,
-    /// The name of the limiter that they share with their household, if that is known.
+    /// The name of the limiter that their household shares, if that is known.
     limiter: Option<String>,
     pace: Pace,
     /// How many of their messages were refused since one was taken.

@@ -9,10 +9,12 @@ mod browser;
 mod crowd;
 mod heap;
 mod socket;
+mod sshd;
 
 pub use browser::{browser, drive};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
 pub use socket::{Closed, Socket};
+pub use sshd::{Mount, Sshd, is_mounted};
 
 use std::fs::{self, File};
 use std::net::TcpListener;

@@ -47,6 +47,41 @@ pub fn gates(tally: &mut Tally) {
     tally.note("links and fragments", links());
     tally.note("spelling", spelling());
     tally.note("formatting", formatting());
+    by_program(tally, "shell scripts", "shellcheck", &["--shell=sh"], &SCRIPTS);
+    by_program(
+        tally,
+        "the VM's cloud-init",
+        "cloud-init",
+        &["schema", "--config-file"],
+        &[".mp.cloud-init.yaml"],
+    );
+}
+
+/// What a shell of any system must be able to run.
+const SCRIPTS: [&str; 3] =
+    [".mp.dive.sh", ".mp.local.sh", "tools/outside/tests/multipass/multipass"];
+
+/// A gate that is a program of the system, which may be missing; but not in CI.
+fn by_program(
+    tally: &mut Tally,
+    gate: &str,
+    name: &str,
+    options: &[&str],
+    files: &[&str],
+) {
+    match capture(program(name).args(options).args(files)) {
+        Ok((status, text)) => tally.note(
+            gate,
+            match status.success() {
+                true => Ok(()),
+                false => Err(anyhow::anyhow!("{}", text.trim())),
+            },
+        ),
+        Err(error) if std::env::var_os("CI").is_some() => {
+            tally.note(gate, Err(error));
+        }
+        Err(_) => tally.skip(gate, &format!("there is no {name} here")),
+    }
 }
 
 /// No page types a version: they come from the lock files.

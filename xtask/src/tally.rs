@@ -35,6 +35,12 @@ impl Tally {
         }
     }
 
+    /// Counts what this machine cannot check, and says why.
+    pub fn skip(&mut self, name: &str, reason: &str) {
+        self.skipped += 1;
+        println!("SKIPPED {name}: {reason}");
+    }
+
     /// The times of all parts, and the last line.
     pub fn finish(self) -> Result<()> {
         if !self.times.is_empty() {

@@ -20,6 +20,11 @@ const GZIP_MAX: [(&str, usize); 6] = [
     ("ch07", 145_000),
 ];
 
+/// The tests from outside that have a file of their own, and the chapter with which
+/// they run if not all do.
+const OF_MANY: [(&str, &str); 4] =
+    [("book", ""), ("rooms", ""), ("dive", "ch08"), ("mounts", "ch08")];
+
 /// `cargo xtask test`
 pub fn test(names: &[String]) -> Result<()> {
     let chapters = chapters_named(names)?;
@@ -178,12 +183,11 @@ fn from_outside(
     tally: &mut Tally,
     passed: &mut BTreeSet<String>,
 ) -> Result<()> {
-    let mut files: Vec<&str> =
+    let named: Vec<&str> =
         chapters.iter().map(|chapter| chapter.name.as_str()).collect();
-    if all {
-        files.extend(["book", "rooms"]);
-    }
-    for file in files {
+    let of_many = OF_MANY.iter().filter(|(_, of)| all || named.contains(of));
+    let of_many: Vec<&str> = of_many.map(|(file, _)| *file).collect();
+    for file in named.iter().chain(&of_many).copied() {
         if !root().join(format!("tools/outside/tests/{file}.rs")).exists() {
             bail!(
                 "tools/outside/tests/{file}.rs is missing: every chapter is tested from outside"
@@ -192,12 +196,18 @@ fn from_outside(
         let mut test = cargo();
         test.args(["test", "--locked", "--package", "outside", "--test", file]);
         test.args(["--", "--test-threads=1"]);
-        // Tests that want a browser are ignored, and so counted as skipped, only
-        // where there is none.
-        if outside::browser().is_some() {
+        // What a test wants besides is the same for all of its file that want
+        // anything. They are ignored, and so counted as skipped, only where it is
+        // not there.
+        let (what, is_there) = match file {
+            "dive" => ("ssh server", outside::Sshd::is_there()),
+            "mounts" => ("sshfs", outside::Mount::is_there()),
+            _ => ("Chromium", outside::browser().is_some()),
+        };
+        if is_there {
             test.arg("--include-ignored");
         } else if std::env::var_os("CI").is_some() {
-            bail!("there is no Chromium, and CI must not skip what needs it");
+            bail!("there is no {what}, and CI must not skip what needs it");
         }
         let names = libtest(&mut test, tally)?;
         passed.extend(

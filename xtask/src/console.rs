@@ -5,12 +5,13 @@
 //! begins a command. `[..]` stands for any part of a line, `...` alone in a line
 //! for any lines, as in trycmd. In a block that says `varies` any number or long id
 //! may stand for any other, so that the page can show real ones. `npx wrangler dev`
-//! starts the chapter, or starts it again on the state that is there; every other
-//! command runs while it serves.
+//! starts the chapter, or starts it again on the state that is there, and may end in
+//! `--persist-to <folder>`; every other command runs while it serves.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
@@ -165,16 +166,31 @@ fn steps(fence: &Fence) -> Result<Vec<Step>> {
 
 /// Types one command and returns what comes back.
 fn type_in(command: &str, shell: &mut Shell, dev: &mut Dev) -> Result<String> {
-    let output = match command.strip_suffix("npx wrangler dev") {
-        Some(before) => {
+    let output = match start(command) {
+        Some((before, persist_to)) => {
             // The `true` stands for a command where there is none before.
             shell.run(&format!("{before} true"))?;
+            if let Some(folder) = persist_to {
+                let folder = shell.run(&format!("printf %s {folder}"))?;
+                dev.persist_to(Path::new(&folder));
+            }
             dev.up()?;
             dev.log()
         }
         None => shell.run(&to_server(command, dev))?,
     };
     Ok(from_server(&output, dev).trim_end().to_owned())
+}
+
+/// If a command starts the server: what stands before that, and where it keeps its
+/// state, as the shell writes it, if the command says so.
+fn start(command: &str) -> Option<(&str, Option<&str>)> {
+    let (before, options) = command.split_once("npx wrangler dev")?;
+    match options.split_once("--persist-to ") {
+        None => options.is_empty().then_some((before, None)),
+        Some((" ", folder)) => Some((before, Some(folder))),
+        Some(_) => None,
+    }
 }
 
 /// One shell for all commands of a page, as a reader has it: it keeps its folder
@@ -208,6 +224,8 @@ impl Shell {
         let mut child = program("bash")
             .args(["--noprofile", "--norc"])
             .env("CURL_HOME", folder.path())
+            // What `mktemp` makes goes with the shell.
+            .env("TMPDIR", folder.path())
             .env("NO_COLOR", "1")
             .env("CARGO_TERM_COLOR", "never")
             // What npm thinks of this machine's settings is on no page.
@@ -352,6 +370,21 @@ mod tests {
             [(11, "curl -X POST localhost:8787", 2, 2), (15, "true", 1, 0)]
         );
         assert!(super::steps(&fence("no command")).is_err());
+    }
+
+    /// The server is started where a reader would start it.
+    #[test]
+    fn sees_where_the_server_starts() {
+        assert_eq!(
+            start("cd ch08 && npx wrangler dev"),
+            Some(("cd ch08 && ", None))
+        );
+        assert_eq!(
+            start("npx wrangler dev --persist-to \"$state\""),
+            Some(("", Some("\"$state\"")))
+        );
+        assert_eq!(start("npx wrangler dev --help"), None);
+        assert_eq!(start("npx wrangler deploy"), None);
     }
 
     /// The usual wildcards, and nothing else, may differ.

@@ -42,6 +42,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 pub struct Dev {
     dir: PathBuf,
     state: TempDir,
+    persist_to: PathBuf,
     envs: Vec<(String, String)>,
     vars: Vec<(String, String)>,
     port: u16,
@@ -77,9 +78,11 @@ impl Dev {
             "there is no Worker in {}",
             dir.display()
         );
+        let state = tempfile::tempdir()?;
         Ok(Self {
             dir: dir.to_owned(),
-            state: tempfile::tempdir()?,
+            persist_to: state.path().join("state"),
+            state,
             envs: envs
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
@@ -94,6 +97,12 @@ impl Dev {
     /// Sets a variable of the Worker, one of `[vars]`, at the next start.
     pub fn set_var(&mut self, name: &str, value: &str) {
         self.vars.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Keeps the state in that folder from the next start on, not in one that goes
+    /// when this value does.
+    pub fn persist_to(&mut self, folder: &Path) {
+        folder.clone_into(&mut self.persist_to);
     }
 
     /// Starts the server, on the state that is there.
@@ -127,7 +136,7 @@ impl Dev {
                 &self.debugger.to_string(),
                 "--persist-to",
             ])
-            .arg(self.state.path().join("state"))
+            .arg(&self.persist_to)
             .args(["--show-interactive-dev-session=false"])
             .args(self.vars.iter().flat_map(|(name, value)| {
                 ["--var".to_owned(), format!("{name}:{value}")]
@@ -211,7 +220,7 @@ impl Dev {
             // The one with the objects has their folder open.
             let open = ledger::list(&process.join("fd"))?;
             let links = open.iter().filter_map(|fd| fs::read_link(fd).ok());
-            if !links.into_iter().any(|file| file.starts_with(self.state.path())) {
+            if !links.into_iter().any(|file| file.starts_with(&self.persist_to)) {
                 continue;
             }
             let rollup = fs::read_to_string(process.join("smaps_rollup"))?;

@@ -96,6 +96,18 @@ impl Sshd {
         Ok(())
     }
 
+    /// Stops every connection, as a VM that is suspended does: nothing is closed, and
+    /// nothing answers any more.
+    pub fn freeze(&self) {
+        let Some(child) = &self.child else { return };
+        for session in children(child.id()) {
+            if let Some(pid) = rustix::process::Pid::from_raw(session) {
+                // An error means that it is gone already.
+                let _ = rustix::process::kill_process(pid, Signal::STOP);
+            }
+        }
+    }
+
     /// Kills the server and every connection to it.
     pub fn down(&mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -219,8 +231,8 @@ impl Drop for Mount {
 /// Whether something is mounted just there.
 pub fn is_mounted(point: &Path) -> Result<bool> {
     let point = point.canonicalize()?.display().to_string();
-    // Spaces are written as \040 in this table.
-    let point = point.replace(' ', "\\040");
+    // Backslashes and spaces are written like this in the table.
+    let point = point.replace('\\', "\\134").replace(' ', "\\040");
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(point.as_str())))
 }

@@ -83,7 +83,8 @@ as_root() {
 
 # Calls a function with each folder that must be local.
 each() {
-  for config in "$root/wrangler.toml" "$root"/*/wrangler.toml "$root"/*/*/wrangler.toml; do
+  for config in "$root"/wrangler.toml "$root"/*/wrangler.toml \
+    "$root"/*/*/wrangler.toml; do
     beside=${config%/*}
     case ${beside#"$root"}/ in */node_modules/* | */target/* | */build/*) continue ;; esac
     [ -f "$config" ] || continue
@@ -116,11 +117,9 @@ bind() {
 unbind() {
   # Two that ran at once may both have bound it.
   while [ -n "$(ask here "$1")" ]; do
-    if ! as_root umount "$1"; then
-      say "$1 is in use: end what runs there, such as wrangler dev, and try again"
-      failed=1
-      return
-    fi
+    # What runs there wants the others too: they are left alone.
+    as_root umount "$1" ||
+      fail "$1 is in use: end what runs there, such as wrangler dev, and try again"
     say "$1 is on the mount again"
   done
   # What bind added, if it did. A folder with anything in it stays.
@@ -135,7 +134,8 @@ case ${1-} in
   *) usage >&2; exit 2 ;;
 esac
 
-[ -r /proc/self/mounts ] || fail "this system has no /proc/self/mounts: run this in the VM"
+[ -r /proc/self/mounts ] ||
+  fail "this system has no /proc/self/mounts: run this in the VM"
 root=$(unset CDPATH && cd -P -- "$(dirname -- "$0")" && pwd -P)
 kind=$(ask kind "$root")
 failed=''
@@ -147,7 +147,6 @@ if ! is_shared "$kind"; then
 fi
 if [ "$action" = unbind ]; then
   each unbind
-  [ -z "$failed" ]
   exit
 fi
 

@@ -242,7 +242,7 @@ fn copies() -> PathBuf {
 }
 
 /// Everything in a folder, and what is in each file; a folder has nothing in it.
-fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -250,9 +250,10 @@ fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
             let name = path.strip_prefix(folder)?.to_owned();
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
-                found.insert(name, Vec::new());
+                found.insert(name, String::new());
             } else {
-                found.insert(name, fs::read(&path).unwrap_or_default());
+                let file = fs::read(&path).unwrap_or_default();
+                found.insert(name, String::from_utf8_lossy(&file).into_owned());
             }
         }
     }
@@ -353,10 +354,11 @@ fn a_bound_folder_keeps_state_off_the_mount() -> Result<()> {
     assert_eq!(dev.names()?, ["Ada"], "a line was lost with the server");
     dev.sign("Bob")?;
 
-    // While it is in use it stays bound, and everything is said once.
+    // While one is in use all stay bound.
     let said = vm.run_script(&["--undo"])?;
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
     assert!(said.err.contains("is in use: end what runs there"), "{}", said.err);
+    assert_eq!(mounts_below(vm.project())?, 4, "{}", said.err);
     dev.stop();
 
     // The mounts go with the VM, what is in the folders does not.
@@ -370,7 +372,7 @@ fn a_bound_folder_keeps_state_off_the_mount() -> Result<()> {
 
     let mut expected = before;
     for folder in [".wrangler", "build", "node_modules", "target"] {
-        expected.insert(folder.into(), Vec::new());
+        expected.insert(folder.into(), String::new());
     }
     assert_eq!(
         contents(&vm.on_host())?,

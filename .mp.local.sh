@@ -1,11 +1,11 @@
 #!/bin/sh
 # Keeps what must be local off a mount; `--help` says how.
 #
-# A folder that a VM shares with its host is no disk. SQLite cannot have its shared
-# memory on most of them, many small files are slow there, and what npm and cargo put
-# there for the host's system is of no use to the VM's. So those folders, and no others,
-# get a folder of the VM's own disk bound over them. Nothing on the mount is changed but
-# that an empty folder may be added for each.
+# A folder that a VM shares with its host is no disk. It may refuse SQLite the memory that
+# it shares, a build is slower there, and what npm and cargo put there for the host's
+# system is of no use to the VM's. So those folders, and no others, get a folder of the
+# VM's own disk bound over them. All that this adds to the mount is an empty folder for
+# each that is not there.
 set -eu
 
 usage() {

@@ -133,9 +133,10 @@ fn a_restart_keeps_the_lines_and_empties_the_memory() -> Result<()> {
 }
 
 /// Waits for a file with which the script in the browser says how far it is.
-fn told(folder: &Path, what: &str) -> Result<()> {
+fn told(folder: &Path, what: &str, over: impl Fn() -> bool) -> Result<()> {
     let begin = Instant::now();
     while !folder.join(what).exists() {
+        ensure!(!over(), "the script ended before it said {what:?}");
         ensure!(begin.elapsed() < PATIENCE, "the script never said {what:?}");
         sleep(Duration::from_millis(20));
     }
@@ -154,10 +155,10 @@ fn the_page_shows_what_is_kept_where() -> Result<()> {
     let said = scope(|scope| {
         let script = scope.spawn(|| drive("ch08.ts", &[&url, &at]));
         let mut kill_and_start = || -> Result<()> {
-            told(folder.path(), "kill")?;
+            told(folder.path(), "kill", || script.is_finished())?;
             dev.kill();
             tell("killed")?;
-            told(folder.path(), "start")?;
+            told(folder.path(), "start", || script.is_finished())?;
             dev.up()?;
             Ok(tell("started")?)
         };

@@ -43,6 +43,12 @@ pub fn gates(tally: &mut Tally) {
     tally.note("citations", citations());
     tally.note("chapters", alike());
     tally.note("the official pages", official());
+    tally.note(
+        "troubleshooting",
+        troubleshooting().map(|count| {
+            println!("{count} errors of the appendix, each in the words of a test")
+        }),
+    );
     tally.note("the book prints", setup::print_book());
     tally.note("links and fragments", links());
     tally.note("spelling", spelling());
@@ -245,6 +251,47 @@ fn official() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// An error that appendix D explains stands there as it is printed, so that a search
+/// finds it: in the words that some test expects or that a console block shows. Each
+/// answer leads to its chapter and to a test.
+fn troubleshooting() -> Result<usize> {
+    let page = root().join("src/appendix-d-troubleshooting.md");
+    let mut printed = String::new();
+    for file in ledger::test_files()? {
+        // In the source of a test a quote has a backslash before it.
+        printed += &read(&file)?.replace('\\', "");
+    }
+    for page in pages()? {
+        for fence in fences(&page)? {
+            printed += &fence.body.join("\n");
+        }
+    }
+    let text = read(&page)?;
+    let mut count = 0;
+    for entry in text.split("\n### ").skip(1) {
+        let (heading, answer) = entry.split_once('\n').unwrap_or((entry, ""));
+        let answer = answer.split("\n## ").next().unwrap_or_default();
+        let leads = ["{{#trap ", "{{#claim ", "](repo:", "](#"];
+        ensure!(
+            leads.iter().any(|lead| answer.contains(lead)),
+            "{}: {heading} leads to no test",
+            place(&page)
+        );
+        let code = heading.starts_with('`') && heading.ends_with('`');
+        if !code {
+            continue;
+        }
+        let words = heading.trim_matches('`').trim();
+        ensure!(
+            printed.contains(&words.replace('\\', "")),
+            "{}: no test expects {words:?}",
+            place(&page)
+        );
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// What every chapter's folder has.

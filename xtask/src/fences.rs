@@ -129,8 +129,10 @@ fn include(line: &str, page: &Path) -> Option<Include> {
 }
 
 /// The languages that a page may use.
-const LANGUAGES: [&str; 9] =
-    ["rust", "toml", "js", "json", "html", "console", "text", "sh", "admonish"];
+const LANGUAGES: [&str; 10] = [
+    "rust", "toml", "yaml", "js", "json", "html", "console", "text", "sh",
+    "admonish",
+];
 
 /// Checks the language and the content of every fence of every page; returns the
 /// number of Rust fences.

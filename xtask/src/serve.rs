@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ledger::{Chapter, GENERATED, chapters_named, file_name, read, root};
-use notify::{EventKind, RecursiveMode, Watcher};
+use notify::{EventHandler, EventKind, PollWatcher, RecursiveMode, Watcher};
 
 use crate::build::{worker, worker_if_changed};
 use crate::fences::place;
 use crate::run::npx;
 use crate::setup;
 
+/// How often files are looked at where the system does not tell of changes.
+const LOOK: Duration = Duration::from_secs(1);
 /// Editors write a file in several steps; wait until they are done.
 const SETTLE: Duration = Duration::from_millis(80);
 
@@ -47,21 +49,17 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
     let (send, events) = channel();
     let stop = send.clone();
     ctrlc::set_handler(move || drop(stop.send(Event::Stop)))?;
-    let mut watcher = notify::recommended_watcher(
-        move |event: notify::Result<notify::Event>| {
-            if let Ok(event) = event
-                && matches!(
-                    event.kind,
-                    EventKind::Create(_)
-                        | EventKind::Modify(_)
-                        | EventKind::Remove(_)
-                )
-            {
-                // The receiver is gone only when the program ends.
-                let _ = send.send(Event::Changed(event.paths));
-            }
-        },
-    )?;
+    let mut watcher = watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event
+            && matches!(
+                event.kind,
+                EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)
+            )
+        {
+            // The receiver is gone only when the program ends.
+            let _ = send.send(Event::Changed(event.paths));
+        }
+    })?;
     for folder in
         ["src", "theme", "data", "book.toml", "chapters-code", "wrangler/src"]
     {
@@ -77,6 +75,20 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
         println!("  http://localhost:{port}/live/{}/", chapter.name);
     }
     watch(&events, &chapters, &mut server)
+}
+
+/// What tells of changed files: the system, or a look at them every second if it is
+/// to be so. The variable is the one that `wrangler dev` heeds too: a mount of a VM
+/// tells of nothing.
+fn watcher(hear: impl EventHandler) -> Result<Box<dyn Watcher>> {
+    let polls = std::env::var("CHOKIDAR_USEPOLLING")
+        .is_ok_and(|polls| !["", "0", "false"].contains(&polls.as_str()));
+    Ok(if polls {
+        let every = notify::Config::default().with_poll_interval(LOOK);
+        Box::new(PollWatcher::new(hear, every)?)
+    } else {
+        Box::new(notify::recommended_watcher(hear)?)
+    })
 }
 
 /// Rebuilds what changes, until Ctrl-C or the end of the server.

@@ -13,6 +13,7 @@ use crate::lines::Lines;
 use crate::rules::{NewLine, Refusal, Route};
 use crate::web::{self, Failure};
 
+// ANCHOR: object
 /// One guest book.
 #[durable_object(fetch)]
 pub struct GuestBook {
@@ -22,6 +23,7 @@ pub struct GuestBook {
     awake_since: String,
     signed: Cell<u32>,
 }
+// ANCHOR_END: object
 
 /// What is kept where, as a client gets it.
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-pub use proofs::{Proof, proofs};
+pub use proofs::{Proof, proofs, test_files};
 pub use versions::Versions;
 
 /// The folder of the repository.

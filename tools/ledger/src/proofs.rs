@@ -25,25 +25,23 @@ impl Proof {
     }
 }
 
-/// All tests of the chapters, of the traps, and from outside.
-pub fn proofs() -> Result<Vec<Proof>> {
+/// The files that hold nothing but tests: of the chapters, of the traps, and from
+/// outside.
+pub fn test_files() -> Result<Vec<PathBuf>> {
     let root = root();
-    let mut files: Vec<PathBuf> = Vec::new();
-    let chapters = chapters()?;
     let mut folders =
         vec![root.join("traps/tests"), root.join("tools/outside/tests")];
-    for chapter in &chapters {
-        for dir in chapter.inner_crates()?.iter().chain([&chapter.dir]) {
-            folders.extend([dir.join("src"), dir.join("tests")]);
-        }
-    }
-    for folder in folders {
-        if folder.exists() {
-            files.extend(list(&folder)?.into_iter().filter(|file| file.is_file()));
-        }
-    }
+    folders.extend(crates()?.iter().map(|dir| dir.join("tests")));
+    files_in(&folders)
+}
+
+/// All tests, in those files and beside the code of the chapters.
+pub fn proofs() -> Result<Vec<Proof>> {
+    let root = root();
+    let sources: Vec<PathBuf> =
+        crates()?.iter().map(|dir| dir.join("src")).collect();
     let mut proofs = Vec::new();
-    for file in files {
+    for file in test_files()?.into_iter().chain(files_in(&sources)?) {
         let name = file
             .strip_prefix(&root)
             .unwrap_or(&file)
@@ -52,6 +50,24 @@ pub fn proofs() -> Result<Vec<Proof>> {
         proofs.extend(scan(&name, &read(Path::new(&file))?));
     }
     Ok(proofs)
+}
+
+/// The folders of all crates of all chapters.
+fn crates() -> Result<Vec<PathBuf>> {
+    let mut crates = Vec::new();
+    for chapter in chapters()? {
+        crates.extend(chapter.inner_crates()?);
+        crates.push(chapter.dir);
+    }
+    Ok(crates)
+}
+
+fn files_in(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in folders.iter().filter(|folder| folder.exists()) {
+        files.extend(list(folder)?.into_iter().filter(|file| file.is_file()));
+    }
+    Ok(files)
 }
 
 fn scan(file: &str, text: &str) -> Vec<Proof> {

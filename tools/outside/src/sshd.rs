@@ -168,11 +168,15 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether this machine can mount by sshfs.
+    /// Whether this machine can mount by sshfs, and lets root see what is mounted: root
+    /// is who binds folders there.
     pub fn is_there() -> bool {
         Sshd::is_there()
             && Path::new("/dev/fuse").exists()
             && answers("sshfs", "--version")
+            && (rustix::process::getuid().is_root()
+                || (lets_others_in()
+                    && run(Command::new("sudo").args(["-n", "true"])).is_ok()))
     }
 
     /// Mounts `folder` at `point`, which is made if need be, with more options for
@@ -205,6 +209,10 @@ impl Mount {
         for option in options {
             sshfs.args(["-o", option]);
         }
+        // As Multipass does. Only to root, who mounts, is this a matter of course.
+        if !rustix::process::getuid().is_root() {
+            sshfs.args(["-o", "allow_other"]);
+        }
         run(&mut sshfs)?;
         let mount = Self { _server: server, point: point.to_owned() };
         ensure!(is_mounted(point)?, "sshfs has not mounted {}", point.display());
@@ -235,6 +243,13 @@ pub fn is_mounted(point: &Path) -> Result<bool> {
     let point = point.replace('\\', "\\134").replace(' ', "\\040");
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(point.as_str())))
+}
+
+/// Whether a user may let others see what they have mounted, root among them.
+fn lets_others_in() -> bool {
+    fs::read_to_string("/etc/fuse.conf").is_ok_and(|config| {
+        config.lines().any(|line| line.trim() == "user_allow_other")
+    })
 }
 
 /// The processes that a process has started and that still run.

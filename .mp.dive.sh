@@ -342,7 +342,7 @@ done
 command -v multipass >/dev/null || die 'there is no multipass here; install it: https://canonical.com/multipass/install'
 command -v ssh >/dev/null || die 'there is no ssh here; install it: apt install openssh-client'
 ssh -F /dev/null -o LogVerbose=none -G localhost >/dev/null 2>&1 ||
-  die "this ssh is too old: $(ssh -V 2>&1); 8.5, of 2021, or a newer one will do"
+  die "this ssh is too old, it knows no LogVerbose: $(ssh -V 2>&1); install a newer OpenSSH"
 key=${MP_KEY:-}
 for kind in ed25519 ecdsa rsa; do
   default=${HOME:-}/.ssh/id_$kind

@@ -467,6 +467,11 @@ fn what_is_missing_is_said() -> Result<()> {
     symlink(host.path("bin/multipass"), tools.join("multipass"))?;
     let line = "there is no ssh here; install it: apt install openssh-client";
     host.refused(host.dive()?.env("PATH", &tools), 1, line)?;
+    let old = "#!/bin/sh\necho OpenSSH_8.2p1 >&2\n[ \"$*\" = -V ]\n";
+    fs::write(tools.join("ssh"), old)?;
+    fs::set_permissions(tools.join("ssh"), fs::Permissions::from_mode(0o755))?;
+    let line = "this ssh is too old, it knows no LogVerbose: OpenSSH_8.2p1; install a newer OpenSSH";
+    host.refused(host.dive()?.env("PATH", &tools), 1, line)?;
 
     let home = host.path("home");
     fs::create_dir_all(home.join(".ssh"))?;

@@ -97,7 +97,7 @@ test("your laptop takes keys and values that Cloudflare refuses", async () => {
   expect(await text("value/2097153")).toBe("Ok(())\n");
   expect(await text("put-multiple/129")).toBe("Ok(())\n");
   expect(await text("value/8388624")).toBe("Ok(())\n");
-  expect(await text("value/8388625")).toContain("SQLITE_TOOBIG");
+  expect(await text("value/8388625")).toContain("string or blob too big: SQLITE_TOOBIG");
 });
 
 test("what becomes of a value in storage", async () => {

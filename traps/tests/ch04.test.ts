@@ -25,8 +25,7 @@ test("an i64 is bound as REAL", async () => {
 // proves: trap T10
 test("an i64 beyond 2^53 is rounded without a word, and cannot be read", async () => {
   expect(await said("rounding")).toBe('Some([String("9007199254740992")])\n');
-  expect(await said("large")).toContain("Err: ");
-  expect(await said("large")).toContain("floating point");
+  expect(await said("large")).toBe("Err: Error: invalid type: floating point `9007199254740992.0`, expected i64\n");
 });
 
 // proves: trap T39
@@ -37,7 +36,7 @@ test("a REAL that is whole comes out as Integer", async () => {
 
 // proves: trap T40
 test("what somebody typed is a program to MATCH", async () => {
-  expect(await said("search")).toContain("fts5: syntax error");
+  expect(await said("search")).toContain(`fts5: syntax error near "'": SQLITE_ERROR`);
 });
 
 // proves: trap T46

@@ -323,8 +323,9 @@ fn bad_input_is_told_and_changes_nothing() -> Result<()> {
 #[test]
 fn a_missing_handler_panics() -> Result<()> {
     let dev = Dev::start_in(&ledger::root().join("traps"), &[])?;
-    assert!(
-        dev.get("/ch05/deaf")?.body.contains("must have an alarm() handler"),
+    assert_eq!(
+        dev.get("/ch05/deaf")?.body,
+        "TypeError: Your Durable Object class must have an alarm() handler in order to call setAlarm()\n",
         "a class without alarm may set one"
     );
     assert_eq!(dev.post("/lossy", "")?.body, "1\n");

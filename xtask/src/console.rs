@@ -172,7 +172,7 @@ fn type_in(command: &str, shell: &mut Shell, dev: &mut Dev) -> Result<String> {
             shell.run(&format!("{before} true"))?;
             if let Some(folder) = persist_to {
                 let folder = shell.run(&format!("printf %s {folder}"))?;
-                dev.persist_to(Path::new(&folder));
+                dev.persist_to(Some(Path::new(&folder)));
             }
             dev.up()?;
             dev.log()

@@ -154,7 +154,10 @@ await open(async (browser, url, folder, pictures) => {
   behind.on("pageerror", (error) => errors.push(error.message));
   await behind.route("**", async (route) => {
     const asked = route.request().url();
-    if (!asked.startsWith(`${prefix}/`)) errors.push(`asks for ${asked} behind a prefix`);
+    if (!asked.startsWith(`${prefix}/`)) {
+      errors.push(`asks for ${asked} behind a prefix`);
+      return route.abort();
+    }
     await route.fulfill({ response: await route.fetch({ url: asked.replace(prefix, url) }) });
   });
   await behind.goto(`${prefix}/?book=village`);

@@ -16,6 +16,7 @@ pub use crowd::{Acknowledged, Ask, crowd, storm};
 pub use socket::{Closed, Socket};
 pub use sshd::{Mount, Sshd, is_mounted};
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
@@ -42,7 +43,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 pub struct Dev {
     dir: PathBuf,
     state: TempDir,
-    persist_to: PathBuf,
+    persist_to: Option<PathBuf>,
     envs: Vec<(String, String)>,
     vars: Vec<(String, String)>,
     port: u16,
@@ -81,7 +82,7 @@ impl Dev {
         let state = tempfile::tempdir()?;
         Ok(Self {
             dir: dir.to_owned(),
-            persist_to: state.path().join("state"),
+            persist_to: Some(state.path().join("state")),
             state,
             envs: envs
                 .iter()
@@ -99,10 +100,10 @@ impl Dev {
         self.vars.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Keeps the state in that folder from the next start on, not in one that goes
-    /// when this value does.
-    pub fn persist_to(&mut self, folder: &Path) {
-        folder.clone_into(&mut self.persist_to);
+    /// Keeps the state in that folder from the next start on, or where wrangler does
+    /// if nobody says where; not in a folder that goes when this value does.
+    pub fn persist_to(&mut self, folder: Option<&Path>) {
+        self.persist_to = folder.map(Path::to_owned);
     }
 
     /// Starts the server, on the state that is there.
@@ -134,13 +135,16 @@ impl Dev {
                 &self.port.to_string(),
                 "--inspector-port",
                 &self.debugger.to_string(),
-                "--persist-to",
+                "--show-interactive-dev-session=false",
             ])
-            .arg(&self.persist_to)
-            .args(["--show-interactive-dev-session=false"])
+            .args(self.persist_to.iter().flat_map(|folder| {
+                [OsStr::new("--persist-to"), folder.as_os_str()]
+            }))
             .args(self.vars.iter().flat_map(|(name, value)| {
                 ["--var".to_owned(), format!("{name}:{value}")]
             }))
+            // Set in a shell in a VM. A test says itself whether it wants that.
+            .env_remove("CHOKIDAR_USEPOLLING")
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -203,9 +207,11 @@ impl Dev {
     /// that `wrangler dev` has before it is a process of its own, and not counted.
     ///
     /// # Errors
-    /// If the server is down, or has no object yet, or this system has no
+    /// If the server is down, or has no object yet, or keeps its state where nobody
+    /// has said, or this system has no
     /// `/proc/<pid>/smaps_rollup`, as only Linux has.
     pub fn memory(&self) -> Result<u64> {
+        let state = self.persist_to.as_ref().context("its state is anywhere")?;
         let child = self.child.as_ref().context("the server is down")?;
         for process in ledger::list(Path::new("/proc"))? {
             let Ok(stat) = fs::read_to_string(process.join("stat")) else {
@@ -220,7 +226,7 @@ impl Dev {
             // The one with the objects has their folder open.
             let open = ledger::list(&process.join("fd"))?;
             let links = open.iter().filter_map(|fd| fs::read_link(fd).ok());
-            if !links.into_iter().any(|file| file.starts_with(&self.persist_to)) {
+            if !links.into_iter().any(|file| file.starts_with(state)) {
                 continue;
             }
             let rollup = fs::read_to_string(process.join("smaps_rollup"))?;

@@ -3,25 +3,18 @@
 //! server; the host and the VM are one machine.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::slice::from_ref;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use outside::{
-    Answer, Copy, Mount, free_port, is_mounted, kill_group, npx, send, stop_group,
-};
+use outside::{Copy, Dev, Mount, is_mounted};
 use tempfile::TempDir;
 
-/// How long a server may take: it may have to compile all that the chapter needs.
-const START_LIMIT: Duration = Duration::from_secs(300);
-/// How often a start is tried if a port is taken.
-const STARTS: u32 = 5;
 /// How long an edit may take until its outcome is served.
 const NOTICE_LIMIT: Duration = Duration::from_secs(60);
 /// A mount that remembers for three seconds what it has seen, as one of Multipass does;
@@ -118,127 +111,52 @@ fn run(command: &mut Command) -> Result<Said> {
     })
 }
 
-/// A running `npx wrangler dev` with its state wherever wrangler puts it, unlike that
-/// of `outside::Dev`.
-struct Dev {
-    child: Child,
-    port: u16,
-    log: TempDir,
+/// Starts `npx wrangler dev` with its state in a folder, or wherever wrangler puts it.
+fn start(dir: &Path, envs: &[(&str, String)], state: Option<&Path>) -> Result<Dev> {
+    let mut dev = Dev::prepare(dir, envs)?;
+    dev.persist_to(state);
+    dev.up()?;
+    Ok(dev)
 }
 
-impl Dev {
-    fn start(
-        dir: &Path,
-        envs: &[(&str, &OsStr)],
-        options: &[&OsStr],
-    ) -> Result<Self> {
-        for _ in 1..STARTS {
-            match Self::try_start(dir, envs, options) {
-                Err(error)
-                    if error.to_string().contains("Address already in use") => {}
-                outcome => return outcome,
-            }
-        }
-        Self::try_start(dir, envs, options)
-    }
-
-    fn try_start(
-        dir: &Path,
-        envs: &[(&str, &OsStr)],
-        options: &[&OsStr],
-    ) -> Result<Self> {
-        let log = tempfile::tempdir()?;
-        let file = File::create(log.path().join("wrangler.log"))?;
-        let (port, debugger) = (free_port()?, free_port()?);
-        let child = npx(dir)
-            .args(["wrangler", "dev", "--show-interactive-dev-session=false"])
-            .args(["--port", &port.to_string()])
-            .args(["--inspector-port", &debugger.to_string()])
-            .args(options)
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("CHOKIDAR_USEPOLLING")
-            .envs(envs.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .process_group(0)
-            .spawn()
-            .context("cannot start npx: is Node.js installed?")?;
-        let mut dev = Self { child, port, log };
-        let begin = Instant::now();
-        while !dev.log().contains("Ready on") || dev.get("/help").is_err() {
-            if let Some(status) = dev.child.try_wait()? {
-                bail!("wrangler dev ended ({status}):\n{}", dev.log());
-            }
-            ensure!(begin.elapsed() < START_LIMIT, "not ready:\n{}", dev.log());
-            sleep(Duration::from_millis(50));
-        }
-        Ok(dev)
-    }
-
-    fn log(&self) -> String {
-        fs::read(self.log.path().join("wrangler.log"))
-            .map(|log| String::from_utf8_lossy(&log).into_owned())
-            .unwrap_or_default()
-    }
-
-    fn get(&self, path: &str) -> Result<Answer> {
-        send("GET", &format!("http://localhost:{}{path}", self.port), b"")
-    }
-
-    /// Signs the village's book.
-    fn sign(&self, name: &str) -> Result<()> {
-        let url = format!("http://localhost:{}/books/village", self.port);
-        let line = serde_json::json!({ "name": name, "text": "Lovely cellar." });
-        let answer = send("POST", &url, line.to_string().as_bytes())?;
-        ensure!(answer.status == 201, "{}: {}", answer.status, answer.body);
-        Ok(())
-    }
-
-    /// Who has signed the village's book.
-    fn names(&self) -> Result<Vec<String>> {
-        let body = self.get("/books/village")?.body;
-        let lines: serde_json::Value = serde_json::from_str(&body)?;
-        let names = lines.as_array().context("no array")?.iter();
-        Ok(names
-            .filter_map(|line| Some(line["name"].as_str()?.to_owned()))
-            .collect())
-    }
-
-    /// Waits until `/help` begins with a word, and says how long that took.
-    fn expect_help(&self, word: &str) -> Result<Duration> {
-        let begin = Instant::now();
-        while !self.get("/help").is_ok_and(|help| help.body.starts_with(word)) {
-            ensure!(
-                begin.elapsed() < NOTICE_LIMIT,
-                "no {word:?} in /help:\n{}",
-                self.log()
-            );
-            sleep(Duration::from_millis(50));
-        }
-        Ok(begin.elapsed())
-    }
-
-    /// `kill -9`
-    fn kill(mut self) {
-        kill_group(&mut self.child);
-    }
-
-    /// Ctrl-C
-    fn stop(mut self) {
-        stop_group(&mut self.child);
-    }
+/// Signs the village's book.
+fn sign(dev: &Dev, name: &str) -> Result<()> {
+    let line = serde_json::json!({ "name": name, "text": "Lovely cellar." });
+    let answer = dev.post("/books/village", &line.to_string())?;
+    ensure!(answer.status == 201, "{}: {}", answer.status, answer.body);
+    Ok(())
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        kill_group(&mut self.child);
+/// Who has signed the village's book.
+fn names(dev: &Dev) -> Result<Vec<String>> {
+    let body = dev.get("/books/village")?.body;
+    let lines: serde_json::Value = serde_json::from_str(&body)?;
+    let names = lines.as_array().context("no array")?.iter();
+    Ok(names.filter_map(|line| Some(line["name"].as_str()?.to_owned())).collect())
+}
+
+/// Waits until `/help` begins with a word, and says how long that took.
+fn expect_help(dev: &Dev, word: &str) -> Result<Duration> {
+    let begin = Instant::now();
+    while !dev.get("/help").is_ok_and(|help| help.body.starts_with(word)) {
+        ensure!(
+            begin.elapsed() < NOTICE_LIMIT,
+            "no {word:?} in /help:\n{}",
+            dev.log()
+        );
+        sleep(Duration::from_millis(50));
     }
+    Ok(begin.elapsed())
 }
 
 /// Build output that is shared between tests, off every mount.
 fn copies() -> PathBuf {
     ledger::root().join("target/copies")
+}
+
+/// Has the build output lie there.
+fn to_copies() -> (&'static str, String) {
+    ("CARGO_TARGET_DIR", copies().display().to_string())
 }
 
 /// Everything in a folder, and what is in each file; a folder has nothing in it.
@@ -276,10 +194,8 @@ fn files(folder: &Path, end: &str) -> Result<usize> {
 #[test]
 #[ignore = "wants sshfs"]
 fn a_mount_without_shared_memory_takes_no_state() -> Result<()> {
-    let copies = copies();
-    let envs = [("CARGO_TARGET_DIR", copies.as_os_str())];
     let vm = Vm::start(NO_SHARED_MEMORY)?;
-    let Err(error) = Dev::start(vm.project(), &envs, &[]) else {
+    let Err(error) = start(vm.project(), &[to_copies()], None) else {
         bail!("it started");
     };
     let error = format!("{error:#}");
@@ -291,9 +207,9 @@ fn a_mount_without_shared_memory_takes_no_state() -> Result<()> {
     }
 
     let vm = Vm::start(&[])?;
-    let dev = Dev::start(vm.project(), &envs, &[])?;
-    dev.sign("Ada")?;
-    assert_eq!(dev.names()?, ["Ada"]);
+    let dev = start(vm.project(), &[to_copies()], None)?;
+    sign(&dev, "Ada")?;
+    assert_eq!(names(&dev)?, ["Ada"]);
     assert!(files(&vm.on_host().join(".wrangler/state"), ".sqlite")? > 0);
     Ok(())
 }
@@ -306,13 +222,9 @@ fn state_and_build_output_lie_where_they_are_told() -> Result<()> {
     let vm = Vm::start(NO_SHARED_MEMORY)?;
     let (copies, state) = (copies(), vm.disk("state"));
     let begin = SystemTime::now();
-    let dev = Dev::start(
-        vm.project(),
-        &[("CARGO_TARGET_DIR", copies.as_os_str())],
-        &["--persist-to".as_ref(), state.as_os_str()],
-    )?;
-    dev.sign("Ada")?;
-    assert_eq!(dev.names()?, ["Ada"]);
+    let mut dev = start(vm.project(), &[to_copies()], Some(&state))?;
+    sign(&dev, "Ada")?;
+    assert_eq!(names(&dev)?, ["Ada"]);
     dev.kill();
 
     assert!(files(&state.join("v3/do/ch08-GuestBook"), ".sqlite")? > 0);
@@ -346,29 +258,29 @@ fn a_bound_folder_keeps_state_off_the_mount() -> Result<()> {
     assert_eq!(said.err.lines().count(), 4, "{}", said.err);
 
     // As a reader does it: the folder, the shell, and no option for wrangler.
-    let plain = || Dev::start(vm.project(), &[], &[]);
-    let dev = plain()?;
-    dev.sign("Ada")?;
+    let plain = || start(vm.project(), &[], None);
+    let mut dev = plain()?;
+    sign(&dev, "Ada")?;
     dev.kill();
-    let dev = plain()?;
-    assert_eq!(dev.names()?, ["Ada"], "a line was lost with the server");
-    dev.sign("Bob")?;
+    let mut dev = plain()?;
+    assert_eq!(names(&dev)?, ["Ada"], "a line was lost with the server");
+    sign(&dev, "Bob")?;
 
     // While one is in use all stay bound.
     let said = vm.run_script(&["--undo"])?;
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
     assert!(said.err.contains("is in use: end what runs there"), "{}", said.err);
     assert_eq!(mounts_below(vm.project())?, 4, "{}", said.err);
-    dev.stop();
+    dev.down();
 
     // The mounts go with the VM, what is in the folders does not.
     let said = vm.run_script(&["--undo"])?;
     assert_eq!((said.code, said.out.as_str()), (Some(0), ""), "{}", said.err);
     assert_eq!(contents(&vm.on_host())?, before, "something was left on the host");
     assert_eq!(vm.run_script(&[])?.code, Some(0));
-    let dev = plain()?;
-    assert_eq!(dev.names()?, ["Ada", "Bob"], "lines were lost with the mounts");
-    dev.stop();
+    let mut dev = plain()?;
+    assert_eq!(names(&dev)?, ["Ada", "Bob"], "lines were lost with the mounts");
+    dev.down();
 
     let mut expected = before;
     for folder in [".wrangler", "build", "node_modules", "target"] {
@@ -389,9 +301,7 @@ fn a_bound_folder_keeps_state_off_the_mount() -> Result<()> {
 #[ignore = "wants sshfs"]
 fn an_edit_on_the_host_is_not_noticed_without_polling() -> Result<()> {
     let vm = Vm::start(THREE_SECONDS)?;
-    let (copies, state) = (copies(), vm.disk("state"));
-    let target = ("CARGO_TARGET_DIR", copies.as_os_str());
-    let options = ["--persist-to".as_ref(), state.as_os_str()];
+    let (target, state) = (to_copies(), vm.disk("state"));
     let edit = |project: &Path, from: &str, to: &str| -> Result<()> {
         let file = project.join("src/lib.rs");
         let code = fs::read_to_string(&file)?;
@@ -401,23 +311,23 @@ fn an_edit_on_the_host_is_not_noticed_without_polling() -> Result<()> {
         Ok(fs::write(&file, code.replace(&from, &to))?)
     };
 
-    let dev = Dev::start(vm.project(), &[target], &options)?;
+    let mut dev = start(vm.project(), from_ref(&target), Some(&state))?;
     edit(&vm.on_host(), "", "edited on the host ")?;
     sleep(NOTHING);
     assert!(dev.get("/help")?.body.starts_with("GET"), "{}", dev.log());
     assert!(!dev.log().contains("changed"), "{}", dev.log());
     edit(vm.project(), "edited on the host ", "edited in the VM ")?;
-    let took = dev.expect_help("edited in the VM")?;
+    let took = expect_help(&dev, "edited in the VM")?;
     println!("without polling: an edit in the VM is served after {took:.1?}");
-    dev.stop();
+    dev.down();
 
-    let polling = ("CHOKIDAR_USEPOLLING", OsStr::new("1"));
-    let dev = Dev::start(vm.project(), &[target, polling], &options)?;
+    let polling = ("CHOKIDAR_USEPOLLING", "1".to_owned());
+    let dev = start(vm.project(), &[target, polling], Some(&state))?;
     let mut last = "edited in the VM ".to_owned();
     for round in 1..=3 {
         let next = format!("edited again {round} ");
         edit(&vm.on_host(), &last, &next)?;
-        let took = dev.expect_help(next.trim())?;
+        let took = expect_help(&dev, next.trim())?;
         println!("with polling: an edit on the host is served after {took:.1?}");
         last = next;
     }

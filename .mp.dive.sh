@@ -268,7 +268,11 @@ dive() {
 explain() {
   taken=$(sed -n 's/.*cannot listen to port: \([0-9]*\).*/\1/p' "$tmp/words" | head -n 1)
   if [ -n "$taken" ]; then
-    die "port $taken of this computer is taken; choose another: PORT=$((taken % 65535 + 1)):$taken ./.mp.dive.sh"
+    far=$taken
+    for pair in $(printf '%s' "${PORT:-8787}" | tr , ' '); do
+      case $pair in "$taken":*) far=${pair#*:} ;; *) ;; esac
+    done
+    die "port $taken of this computer is taken; choose another: PORT=$((taken % 65535 + 1)):$far ./.mp.dive.sh"
   elif grep -q 'Host key verification failed' "$tmp/words"; then
     die "the ssh server at $address is not that of $name: its host key is another one; nothing was sent to it"
   elif grep -q 'Permission denied' "$tmp/words"; then

@@ -264,7 +264,7 @@ fn troubleshooting() -> Result<usize> {
         printed += &read(&file)?.replace('\\', "");
     }
     for page in pages()? {
-        for fence in fences(&page)? {
+        for fence in fences(&page)?.iter().filter(|f| f.language() == "console") {
             printed += &fence.body.join("\n");
         }
     }
@@ -273,7 +273,7 @@ fn troubleshooting() -> Result<usize> {
     for entry in text.split("\n### ").skip(1) {
         let (heading, answer) = entry.split_once('\n').unwrap_or((entry, ""));
         let answer = answer.split("\n## ").next().unwrap_or_default();
-        let leads = ["{{#trap ", "{{#claim ", "](repo:", "](#"];
+        let leads = ["{{#trap ", "{{#claim ", "](repo:"];
         ensure!(
             leads.iter().any(|lead| answer.contains(lead)),
             "{}: {heading} leads to no test",

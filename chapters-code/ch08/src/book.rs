@@ -79,6 +79,7 @@ impl GuestBook {
         })
     }
 
+    // ANCHOR: kept
     fn kept(&self) -> worker::Result<Where<'_>> {
         let (awake_since, signed) = (&*self.awake_since, self.signed.get());
         let lines = self.lines()?;
@@ -87,6 +88,7 @@ impl GuestBook {
             cellar: Cellar { lines: lines.count()?, bytes: lines.bytes() },
         })
     }
+    // ANCHOR_END: kept
 
     /// The lines, unless their table could not be brought up to date.
     fn lines(&self) -> worker::Result<&Lines> {

@@ -6,6 +6,7 @@ use worker::{Result, SqlStorage, Storage};
 use crate::migrations::migrate;
 use crate::rules::{LINES_MAX, NewLine};
 
+// ANCHOR: schema
 /// How the schema came to be. Each step is taken once; see [`migrate`].
 ///
 /// An `INTEGER PRIMARY KEY` is one more than the largest there is. No line is ever
@@ -20,6 +21,7 @@ const STEPS: &[&str] = &["
         text   TEXT NOT NULL
     ) STRICT;
     "];
+// ANCHOR_END: schema
 
 const SIGN: &str = "
     INSERT INTO lines (at, name, text)

@@ -998,11 +998,11 @@ fn a_port_that_is_taken_is_named() -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let taken = listener.local_addr()?.port();
     let line = format!(
-        "port {taken} of this computer is taken; choose another: PORT={}:{taken} ./.mp.dive.sh",
+        "port {taken} of this computer is taken; choose another: PORT={}:7 ./.mp.dive.sh",
         taken % 65535 + 1
     );
     host.refused(
-        host.dive()?.env("PORT", format!("{}:1,{taken}", free_port()?)),
+        host.dive()?.env("PORT", format!("{}:1,{taken}:7", free_port()?)),
         1,
         &line,
     )

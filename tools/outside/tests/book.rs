@@ -85,6 +85,10 @@ fn the_book_is_served_with_its_chapters() -> Result<()> {
         socket.send(tungstenite::Message::text(r#"{"name":"Ada"}"#))?;
         while socket.read()?.to_text()? != r#"{"ready":true}"# {}
         socket.close(None)?;
+        let line = br#"{"name":"Ada","text":"Hello."}"#;
+        let signed = send("POST", &url("/live/ch08/books/guest"), line)?;
+        assert_eq!(signed.status, 201, "{}", signed.body);
+        assert_eq!(send("GET", &url("/live/ch08/app.js"), b"")?.status, 200);
         assert!(send("GET", &url("/"), b"")?.body.contains("A book you can touch"));
         let page = send("GET", &url("/ch02-a-first-object.html"), b"")?;
         assert!(page.body.contains("Last verified with"));

@@ -8,6 +8,7 @@
 //! | `{{#claim in-memory}}` | a link to the test that injects the fault |
 //! | `{{#trap T20}}` | a link to the test that shows the trap |
 //! | `{{#api-of ch02}}` | the API items that a chapter covers, JavaScript beside Rust |
+//! | `{{#changed ch02 ch03}}` | what became of the files of a crate, as a diff |
 //! | `{{#api-map}}`, `{{#trap-list}}`, `{{#claim-list}}` | tables made from `data/*.toml` |
 //!
 //! Every page also gets its foot here. An unknown name is an error, so nothing can
@@ -16,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::changed::changed;
 use anyhow::{Context, Result, anyhow, bail};
 use ledger::{
     Chapter, Claim, Item, Proof, Status, Trap, Versions, file_name, source_url,
@@ -88,6 +90,11 @@ impl Directives {
                 format!("[the test that shows it]({})", self.test_url(&trap.test)?)
             }
             "api-of" => self.api_of(argument)?,
+            "changed" => {
+                let (old, new) =
+                    argument.split_once(' ').context("{{#changed chNN chNN}}")?;
+                changed(self.chapter(old)?, self.chapter(new)?)?
+            }
             "api-map" => self.api_map()?,
             "trap-list" => self.trap_list()?,
             "claim-list" => self.claim_list()?,
@@ -110,10 +117,12 @@ impl Directives {
 
     /// A link to the page of a chapter.
     fn chapter_link(&self, name: &str) -> Result<String> {
+        Ok(format!("[{name}]({})", file_name(&self.chapter(name)?.page)))
+    }
+
+    fn chapter(&self, name: &str) -> Result<&Chapter> {
         let chapter = self.chapters.iter().find(|chapter| chapter.name == name);
-        let chapter =
-            chapter.with_context(|| format!("there is no chapter {name:?}"))?;
-        Ok(format!("[{name}]({})", file_name(&chapter.page)))
+        chapter.with_context(|| format!("there is no chapter {name:?}"))
     }
 
     fn api_of(&self, chapter: &str) -> Result<String> {

@@ -3,6 +3,7 @@
 //! mdBook and mdbook-admonish are linked in as libraries: one program, compiled
 //! once, no plug-in to install. What only this book needs is in [`directives`].
 
+mod changed;
 mod directives;
 
 use std::fs;

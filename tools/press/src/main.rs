@@ -1,20 +1,26 @@
 //! Prints the book into `target/book`.
 //!
 //! mdBook and mdbook-admonish are linked in as libraries: one program, compiled
-//! once, no plug-in to install. What only this book needs is in [`directives`].
+//! once, no plug-in to install. What only this book needs is in [`directives`], for the
+//! text, and in [`site`], for what is printed.
 
 mod changed;
 mod directives;
+mod moved;
+mod site;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use mdbook::book::BookItem;
 use mdbook::{Config, MDBook};
 use mdbook_admonish::Admonish;
 
 use directives::Directives;
+use site::Site;
 
 fn main() -> ExitCode {
     match print() {
@@ -45,7 +51,23 @@ fn print() -> Result<()> {
     book.with_preprocessor(Admonish);
     book.build()?;
 
-    left_over(&book.build_dir_for("html"))
+    let dir = book.build_dir_for("html");
+    left_over(&dir)?;
+    let base = book.config.get("output.html.base-address");
+    let base = base.and_then(|base| base.as_str()).unwrap_or_default();
+    let site = Site {
+        base: Some(base.trim_end_matches('/').to_owned()).filter(|b| !b.is_empty()),
+        title: book.config.book.title.clone().unwrap_or_default(),
+    };
+    let pages: BTreeSet<String> = book.iter().filter_map(page).collect();
+    site.finish(&dir, &pages)
+}
+
+/// The file that mdBook prints for an item of the summary.
+fn page(item: &BookItem) -> Option<String> {
+    let BookItem::Chapter(chapter) = item else { return None };
+    let path = chapter.path.as_ref()?.with_extension("html");
+    Some(path.to_string_lossy().replace('\\', "/"))
 }
 
 /// mdBook leaves an include that it cannot resolve in the page, and goes on.

@@ -94,7 +94,7 @@
     const from = first === body.length ? 0 : body.lastIndexOf(" ", Math.max(0, first - 60)) + 1;
     const text = body.slice(from, from + 180);
     const out = make("p");
-    const escaped = words.map((word) => word.replace(/[^\p{L}\p{N}]/gu, "\\$&"));
+    const escaped = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
     for (const [at, part] of text.split(new RegExp(`(${escaped.join("|")})`, "giu")).entries()) {
       out.append(at % 2 ? make("mark", { textContent: part }) : part);
     }
@@ -107,9 +107,9 @@
     says.setAttribute("role", "status");
     const list = make("ol");
     const dialog = make("dialog", { id: "search" },
-      make("form", { method: "dialog" },
+      make("form", {},
         make("label", { htmlFor: "query", textContent: "Search the book" }), field,
-        make("button", { textContent: "Close", formNoValidate: true })),
+        make("button", { type: "button", textContent: "Close", onclick: () => dialog.close() })),
       says, list);
     dialog.setAttribute("aria-label", "Search");
     document.body.append(dialog);
@@ -138,11 +138,12 @@
       }));
     };
     field.addEventListener("input", show);
+    // Return takes the first place; Escape closes, rather than clear the field first.
     dialog.querySelector("form").addEventListener("submit", (event) => {
-      if (event.submitter && event.submitter.textContent === "Close") return;
       event.preventDefault();
       list.querySelector("a")?.click();
     });
+    field.addEventListener("keydown", (event) => { if (event.key === "Escape") dialog.close(); });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     const open = () => {
       load().catch(() => {});

@@ -74,11 +74,13 @@ impl Site {
         let twice = format!("<title>{0} - {0}</title>", self.title);
         let mut html =
             html.replace(&twice, &format!("<title>{}</title>", self.title));
-        // mdBook opens an item for a spacer, and then another.
-        html = html.replace(
-            "<li class=\"chapter-item expanded affix \"><li class=\"spacer\">",
-            "<li class=\"spacer\">",
-        );
+        // mdBook opens an item for a spacer, and then another; we have no use for the
+        // classes that fold its list.
+        const SPACER: &str = "<li class=\"spacer\">";
+        for item in ["chapter-item expanded affix ", "chapter-item expanded "] {
+            html = html.replace(&format!("<li class=\"{item}\">"), "<li>");
+        }
+        html = html.replace(&format!("<li>{SPACER}"), SPACER);
         let head = self.head(name, &html)?;
         html = html.replace("<!-- press:head -->", &head);
         html = html.replace(
@@ -102,15 +104,13 @@ impl Site {
             let line = chapter_head(chapter, &html)?;
             html = html.replacen("</h1>", &format!("</h1>\n{line}"), 1);
         }
-        let link = format!("<a href=\"{name}\">");
+        // Only the list has a page as an item; its foot leads to some pages as well.
+        let link = format!("<li><a href=\"{name}\">");
         if let Some(at) = html.find(&link) {
-            let item = &html[at..];
-            let end = at + item.find("</li>").unwrap_or(item.len());
+            let end =
+                at + html[at..].find("</li>").context("an item without an end")?;
             html.insert_str(end, &sections(&html));
-            html.replace_range(
-                at..at + link.len(),
-                &format!("<a href=\"{name}\" aria-current=\"page\">"),
-            );
+            html.insert_str(at + link.len() - 1, " aria-current=\"page\"");
         }
         Ok(html)
     }
@@ -460,6 +460,10 @@ mod tests {
         let item = "<li><a href=\"one.html\" aria-current=\"page\">One</a>\
                     <ol><li><a href=\"#in\">Inside</a></li></ol></li>";
         assert!(html.contains(item), "{html}");
+
+        let foot = format!("{PAGE}<a href=\"print.html\">All</a>");
+        let html = site(None).page("print.html", &foot, None)?;
+        assert!(!html.contains("aria-current"), "{html}");
         Ok(())
     }
 

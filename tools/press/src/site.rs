@@ -92,6 +92,9 @@ impl Site {
             "<a class=\"admonition-anchor-link\" aria-label=\"Link to this box\" ",
         );
         if name == "404.html" {
+            // It is served at any address and has a base, from which a bare fragment
+            // would lead to the cover.
+            html = html.replace("href=\"#", "href=\"404.html#");
             let list = between(&html, "<ol class=\"chapter\">", "</ol>")
                 .context("404.html has no list of chapters")?;
             let list = format!(

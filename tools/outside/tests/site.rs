@@ -72,6 +72,14 @@ fn every_page_is_sound() -> Result<()> {
     print()?;
     let (listed, others) = pages()?;
     let front = Dev::start_in(&ledger::root().join("wrangler"), &[])?;
+    // A page that breaks this policy says so in the console, which is a fault below.
+    for path in ["/", "/ch02-a-first-object.html", "/nowhere"] {
+        let headers = front.get(path)?.headers;
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let policy = header("Content-Security-Policy").unwrap_or_default();
+        ensure!(policy.starts_with("default-src 'none'; "), "{path}: {headers:?}");
+        ensure!(header("X-Content-Type-Options") == Some("nosniff"), "{path}");
+    }
     let mut said = String::new();
     for how in ["light", "dark", "plain", "search"] {
         said += &faults(&front, how, &listed, &others)?;
@@ -152,6 +160,8 @@ fn every_fault_is_told() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let site = folder.path().join("site");
     copy(&book(), &site)?;
+    // The policy would forbid most of the faults.
+    fs::remove_file(site.join("_headers"))?;
     // wrangler comes from the set-up.
     let modules = "node_modules";
     symlink(ledger::root().join(modules), folder.path().join(modules))?;

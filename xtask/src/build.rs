@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ledger::{GENERATED, chapters_named, file_name, root};
+use ledger::{chapters_named, root};
 use outside::{Copy, Dev};
 
 use crate::run::{capture, npx, run};
@@ -43,7 +43,9 @@ pub fn worker_if_changed(dir: &Path) -> Result<()> {
     let built = built("index.js").min(built("index_bg.wasm"));
     let mut newest = modified(&root().join("Cargo.lock"))
         .max(modified(&root().join("package-lock.json")));
-    newest_in(dir, &mut newest)?;
+    for file in ledger::files(dir)? {
+        newest = newest.max(modified(&file));
+    }
     if built.is_none() || built <= newest {
         worker(dir, "--dev")?;
     }
@@ -52,17 +54,6 @@ pub fn worker_if_changed(dir: &Path) -> Result<()> {
 
 fn modified(file: &Path) -> Option<SystemTime> {
     fs::metadata(file).and_then(|meta| meta.modified()).ok()
-}
-
-fn newest_in(dir: &Path, newest: &mut Option<SystemTime>) -> Result<()> {
-    for path in ledger::list(dir)? {
-        if path.is_file() {
-            *newest = (*newest).max(modified(&path));
-        } else if !GENERATED.contains(&file_name(&path)) {
-            newest_in(&path, newest)?;
-        }
-    }
-    Ok(())
 }
 
 /// Builds the Worker in `dir` without a word, with more environment variables.

@@ -109,6 +109,19 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// All files in a folder and below it, sorted, without those that programs write.
+pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in list(dir)? {
+        if path.is_file() {
+            files.push(path);
+        } else if !GENERATED.contains(&file_name(&path)) {
+            files.extend(self::files(&path)?);
+        }
+    }
+    Ok(files)
+}
+
 /// The last part of a path, or nothing if it is not text.
 pub fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()

@@ -214,13 +214,8 @@ impl Dev {
         let state = self.persist_to.as_ref().context("its state is anywhere")?;
         let child = self.child.as_ref().context("the server is down")?;
         for process in ledger::list(Path::new("/proc"))? {
-            let Ok(stat) = fs::read_to_string(process.join("stat")) else {
-                continue;
-            };
-            // pid (name) state ppid pgrp ...
-            let Some((name, rest)) = stat.rsplit_once(") ") else { continue };
-            let group = rest.split(' ').nth(2).and_then(|pgrp| pgrp.parse().ok());
-            if group != Some(child.id()) || !name.ends_with("(workerd") {
+            let Some(stat) = Stat::of(&process) else { continue };
+            if stat.group != child.id() || stat.name != "workerd" {
                 continue;
             }
             // The one with the objects has their folder open.
@@ -289,6 +284,26 @@ impl Dev {
 impl Drop for Dev {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// What Linux says of a process.
+struct Stat {
+    name: String,
+    parent: u32,
+    group: u32,
+}
+
+impl Stat {
+    /// Reads it in the process's folder in `/proc`; nothing if the process is gone.
+    fn of(process: &Path) -> Option<Self> {
+        let stat = fs::read_to_string(process.join("stat")).ok()?;
+        // pid (name) state ppid pgrp ...
+        let (name, rest) = stat.rsplit_once(") ")?;
+        let (_, name) = name.split_once(" (")?;
+        let mut numbers = rest.split(' ').skip(1).map(str::parse);
+        let (parent, group) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(Self { name: name.to_owned(), parent, group })
     }
 }
 
@@ -407,7 +422,8 @@ impl Copy {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder, without what programs write into it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for path in ledger::list(from)? {
         let name = ledger::file_name(&path);

@@ -10,10 +10,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{end_group, free_port};
+use crate::{Stat, end_group, free_port};
 
 /// Where the server is; its package puts it into no reader's PATH.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -99,12 +99,8 @@ impl Sshd {
     /// Stops every connection, as a VM that is suspended does: nothing is closed, and
     /// nothing answers any more.
     pub fn freeze(&self) {
-        let Some(child) = &self.child else { return };
-        for session in children(child.id()) {
-            if let Some(pid) = rustix::process::Pid::from_raw(session) {
-                // An error means that it is gone already.
-                let _ = rustix::process::kill_process(pid, Signal::STOP);
-            }
+        if let Some(child) = &self.child {
+            signal(children(child.id()), Signal::STOP);
         }
     }
 
@@ -112,14 +108,9 @@ impl Sshd {
     pub fn down(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         // Each connection is a child of the server's, in a session of its own.
-        let sessions = children(child.id());
+        let connections = children(child.id());
         end_group(&mut child, Signal::KILL);
-        for session in sessions {
-            if let Some(pid) = rustix::process::Pid::from_raw(session) {
-                // An error means that it is gone already.
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-        }
+        signal(connections, Signal::KILL);
     }
 
     /// The address it listens on.
@@ -260,17 +251,19 @@ fn children(parent: u32) -> Vec<i32> {
         let Some(pid) = ledger::file_name(&process).parse::<i32>().ok() else {
             continue;
         };
-        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-        // pid (name) state ppid ...
-        let ppid = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
-        if ppid == Some(parent) {
+        if Stat::of(&process).is_some_and(|stat| stat.parent == parent) {
             found.push(pid);
             found.extend(children(pid.unsigned_abs()));
         }
     }
     found
+}
+
+fn signal(processes: Vec<i32>, signal: Signal) {
+    for pid in processes.into_iter().filter_map(Pid::from_raw) {
+        // An error means that it is gone already.
+        let _ = kill_process(pid, signal);
+    }
 }
 
 fn answers(program: &str, argument: &str) -> bool {

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use outside::{Dev, drive};
+use outside::{Dev, copy_folder, drive};
 
 fn book() -> PathBuf {
     ledger::root().join("target/book")
@@ -139,19 +139,6 @@ const SPOILED_PLAIN: [(&str, &str); 3] = [
 const PIXEL: &str = "data:image/gif;base64,\
     R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir(to)?;
-    for path in ledger::list(from)? {
-        let target = to.join(ledger::file_name(&path));
-        if path.is_dir() {
-            copy(&path, &target)?;
-        } else {
-            fs::copy(&path, &target)?;
-        }
-    }
-    Ok(())
-}
-
 /// A page with one fault is told by that fault.
 #[test]
 #[ignore = "wants Chromium"]
@@ -159,7 +146,7 @@ fn every_fault_is_told() -> Result<()> {
     print()?;
     let folder = tempfile::tempdir()?;
     let site = folder.path().join("site");
-    copy(&book(), &site)?;
+    copy_folder(&book(), &site)?;
     // The policy would forbid most of the faults.
     fs::remove_file(site.join("_headers"))?;
     // wrangler comes from the set-up.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use diffy::DiffOptions;
-use ledger::{Chapter, file_name, source_url};
+use ledger::{Chapter, source_url};
 
 /// Lines that are shown around a change.
 const CONTEXT: usize = 2;
@@ -36,15 +36,11 @@ pub fn changed(old: &Chapter, new: &Chapter) -> Result<String> {
         if then == now {
             same.push(link(new, file)?);
         } else if let Some(patch) = patch(then, now) {
-            let count = |sign: char| {
-                // The first two lines of a patch name the files.
-                patch.lines().skip(2).filter(|line| line.starts_with(sign)).count()
-            };
             writeln!(
                 diffs,
                 "<details class=\"changed\"><summary><code>{file}</code>: {} lines more, {} fewer</summary>\n\n````diff\n{patch}````\n\n</details>\n",
-                count('+'),
-                count('-'),
+                count(&patch, '+'),
+                count(&patch, '-'),
             )?;
         } else {
             anew.push(link(new, file)?);
@@ -70,30 +66,25 @@ fn patch(then: &str, now: &str) -> Option<String> {
     let mut options = DiffOptions::new();
     options.set_context_len(CONTEXT);
     let patch = options.create_patch(then, now).to_string();
-    let lost = patch.lines().skip(2).filter(|line| line.starts_with('-')).count();
-    (lost * 2 <= then.lines().count()).then_some(patch)
+    (count(&patch, '-') * 2 <= then.lines().count()).then_some(patch)
+}
+
+/// How many lines of a patch begin with a sign.
+fn count(patch: &str, sign: char) -> usize {
+    // The first two lines name the files.
+    patch.lines().skip(2).filter(|line| line.starts_with(sign)).count()
 }
 
 fn files(dir: &Path) -> Result<Files> {
     let mut files = Files::new();
-    gather(dir, "", &mut files)?;
-    Ok(files)
-}
-
-fn gather(dir: &Path, above: &str, files: &mut Files) -> Result<()> {
-    for path in ledger::list(dir)? {
-        let name = file_name(&path);
-        let here = format!("{above}{name}");
-        if ledger::GENERATED.contains(&name) || ASIDE.contains(&here.as_str()) {
-            continue;
-        }
-        if path.is_dir() {
-            gather(&path, &format!("{here}/"), files)?;
-        } else {
+    for path in ledger::files(dir)? {
+        let here = path.strip_prefix(dir)?;
+        if !ASIDE.iter().any(|aside| here.starts_with(aside)) {
+            let here = here.to_string_lossy().replace('\\', "/");
             files.insert(here, ledger::read(&path)?);
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -10,11 +10,10 @@ mod moved;
 mod site;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use mdbook::book::BookItem;
 use mdbook::{Config, MDBook};
 use mdbook_admonish::Admonish;
@@ -72,19 +71,15 @@ fn page(item: &BookItem) -> Option<String> {
 
 /// mdBook leaves an include that it cannot resolve in the page, and goes on.
 fn left_over(dir: &Path) -> Result<()> {
-    for path in ledger::list(dir)? {
-        if path.is_dir() {
-            left_over(&path)?;
-        } else if path.extension().is_some_and(|ending| ending == "html") {
-            let html = fs::read_to_string(&path)
-                .with_context(|| path.display().to_string())?;
-            if let Some(at) = html.find("{{#") {
-                let what: String = html[at..].chars().take(60).collect();
-                bail!(
-                    "{} still contains {what:?}: the include or directive is not known",
-                    path.display()
-                );
-            }
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|e| e == "html");
+    for path in ledger::files(dir)?.into_iter().filter(is_page) {
+        let html = ledger::read(&path)?;
+        if let Some(at) = html.find("{{#") {
+            let what: String = html[at..].chars().take(60).collect();
+            bail!(
+                "{} still contains {what:?}: the include or directive is not known",
+                path.display()
+            );
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -324,10 +324,8 @@ fn each_block<'a>(
 
 /// Takes away what no page uses. What is left beside the pages is returned.
 fn take_away(dir: &Path, pages: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    walk(dir, &mut files)?;
     let mut kept = Vec::new();
-    for file in files {
+    for file in ledger::files(dir)? {
         let path = file.strip_prefix(dir)?.to_string_lossy().replace('\\', "/");
         if pages.contains_key(&path) {
             continue;
@@ -347,17 +345,6 @@ fn take_away(dir: &Path, pages: &BTreeMap<String, String>) -> Result<Vec<String>
         }
     }
     Ok(kept)
-}
-
-fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for path in ledger::list(dir)? {
-        if path.is_dir() {
-            walk(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// What a page may use: what comes from this site, and no script or style written into

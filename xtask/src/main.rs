@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod console;
 mod fences;
+mod judge;
 mod run;
 mod serve;
 mod setup;

@@ -15,6 +15,7 @@ use notify::{EventHandler, EventKind, PollWatcher, RecursiveMode, Watcher};
 
 use crate::build::{worker, worker_if_changed};
 use crate::fences::place;
+use crate::judge::Judge;
 use crate::run::npx;
 use crate::setup;
 
@@ -66,7 +67,8 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
         watcher.watch(&root().join(folder), RecursiveMode::Recursive)?;
     }
 
-    let mut server = Server::start(&chapters, port)?;
+    let judge = Judge::start(&chapters)?;
+    let mut server = Server::start(&chapters, port, judge.url())?;
     println!(
         "\nThe book is at http://localhost:{port}/ after {:.0} s. Ctrl-C ends it.",
         begin.elapsed().as_secs_f64()
@@ -178,13 +180,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(chapters: &[Chapter], port: u16) -> Result<Self> {
+    fn start(chapters: &[Chapter], port: u16, judge: &str) -> Result<Self> {
         let folder = root().join("target/serve");
         fs::create_dir_all(&folder)?;
         let mut configs =
-            vec![config(&root().join("wrangler"), &folder, chapters)?];
+            vec![config(&root().join("wrangler"), &folder, chapters, Some(judge))?];
         for chapter in chapters {
-            configs.push(config(&chapter.dir, &folder, chapters)?);
+            configs.push(config(&chapter.dir, &folder, chapters, None)?);
         }
         let mut wrangler = npx(&root());
         wrangler.args([
@@ -241,8 +243,13 @@ impl Drop for Server {
 
 /// A copy of a Worker's configuration for one process that runs them all: the
 /// Worker is built already, paths are absolute, and the front door knows the
-/// chapters that run.
-fn config(dir: &Path, folder: &Path, chapters: &[Chapter]) -> Result<PathBuf> {
+/// chapters that run and where exercises are judged.
+fn config(
+    dir: &Path,
+    folder: &Path,
+    chapters: &[Chapter],
+    judge: Option<&str>,
+) -> Result<PathBuf> {
     let mut config: toml::Table =
         toml::from_str(&read(&dir.join("wrangler.toml"))?)?;
     config.remove("build");
@@ -265,6 +272,12 @@ fn config(dir: &Path, folder: &Path, chapters: &[Chapter]) -> Result<PathBuf> {
             chapters.iter().any(|chapter| service == Some(&chapter.name))
         };
         services.retain(runs);
+    }
+    if let Some(judge) = judge {
+        let vars =
+            config.entry("vars").or_insert_with(|| toml::Table::new().into());
+        let vars = vars.as_table_mut().context("vars is not a table")?;
+        vars.insert("EXERCISES".into(), judge.into());
     }
     let folder = folder.join(file_name(dir));
     fs::create_dir_all(&folder)?;

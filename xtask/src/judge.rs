@@ -69,7 +69,8 @@ impl Judge {
         let program = std::env::current_exe().context("which program is this?")?;
         let exercise = move |chapter: &str| {
             let mut command = Command::new(&program);
-            command.args(["exercise", chapter]).current_dir(ledger::root());
+            command.args(["exercise", "--if-changed", chapter]);
+            command.current_dir(ledger::root());
             command
         };
         Self::start_with(chapters, LIMIT, exercise)

@@ -56,6 +56,9 @@ enum Task {
     Exercise {
         /// The chapter.
         chapter: String,
+        /// Build it only if it has changed since it was built.
+        #[arg(long)]
+        if_changed: bool,
     },
     /// Compare what each setting of the build brings, in bytes and seconds.
     Measure {
@@ -73,7 +76,9 @@ fn main() -> ExitCode {
         Task::Check => check::check(),
         Task::Record { chapters } => console::record(&chapters),
         Task::Build { chapters } => build::build(&chapters),
-        Task::Exercise { chapter } => vitest::exercise(&chapter),
+        Task::Exercise { chapter, if_changed } => {
+            vitest::exercise(&chapter, if_changed)
+        }
         Task::Measure { chapter } => build::measure(&chapter),
         Task::Setup => setup::setup(setup::For::Tests),
     };

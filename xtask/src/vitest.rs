@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ledger::{chapters_named, read, root};
 use serde_json::Value;
 
-use crate::build::worker;
+use crate::build::{worker, worker_if_changed};
 use crate::run::{capture, echo, npx};
 use crate::setup;
 
@@ -22,11 +22,18 @@ pub struct Outcome {
 }
 
 /// `cargo xtask exercise`
-pub fn exercise(name: &str) -> Result<()> {
+///
+/// What `cargo xtask serve` has built is not built again if `if_changed`: a new file
+/// would start the served Worker anew, and cut off the page that waits for the outcome.
+pub fn exercise(name: &str, if_changed: bool) -> Result<()> {
     let chapters = chapters_named(&[name.to_owned()])?;
     setup::setup(setup::For::Workers)?;
     for chapter in chapters {
-        worker(&chapter.dir, "--release")?;
+        if if_changed {
+            worker_if_changed(&chapter.dir)?;
+        } else {
+            worker(&chapter.dir, "--release")?;
+        }
         for outcome in run(&[&chapter.name], true)? {
             match outcome.status.as_str() {
                 "passed" => println!("{}: done", outcome.test),

@@ -1,40 +1,310 @@
 //! The front door of the published book.
 //!
 //! The runtime serves the pages by itself. Two kinds of requests come here: `/`,
-//! which has no file name, and `/live/chNN/*`, which goes to the Worker of that
-//! chapter. Everything else is the book's own 404 page.
+//! which has no file name, and `/live/*`, where the chapters run: each visitor plays
+//! in objects of their own, and only so much. Everything else is the book's own 404
+//! page.
 #![deny(clippy::await_holding_refcell_ref)]
 
+mod gate;
+mod headers;
+mod pace;
+mod refusal;
+mod relay;
 mod route;
+mod visitor;
 
-use route::Route;
+use gate::{Ask, BODY_MAX};
+use headers::Asked;
+use refusal::{Failure, Refusal};
+use route::{Act, Route, binding};
+use visitor::{Purpose, Signer, address, from_cookies, set_cookie};
 use worker::wasm_bindgen::JsCast;
+use worker::wasm_bindgen::prelude::*;
 use worker::{
-    Context, Env, Error, Request, Response, Result, console_error, event, web_sys,
+    Context, Env, Error, Fetch, Fetcher, Headers, Method, Request, RequestInit,
+    Response, Result, WebSocketPair, console_error, event, web_sys,
 };
 
+/// In which header a chapter's Worker is told whose objects are meant.
+const VISITOR: &str = "Live-Visitor";
+/// In which header it is told what to do to all of them.
+const ACT: &str = "Live-Act";
+/// What a page of a chapter may load, and what else browsers and robots should know
+/// of live answers.
+const HEADERS: [(&str, &str); 5] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; base-uri 'self'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Robots-Tag", "noindex"),
+    ("Cache-Control", "no-store"),
+];
+
+#[wasm_bindgen(wasm_bindgen = worker::wasm_bindgen)]
+extern "C" {
+    /// <https://developers.cloudflare.com/workers/runtime-apis/web-crypto/#methods>
+    #[wasm_bindgen(catch, js_namespace = crypto, js_name = randomUUID)]
+    fn uuid() -> std::result::Result<String, JsValue>;
+}
+
 #[event(fetch)]
-async fn fetch(req: Request, env: Env, _ctx: Context) -> Result<Response> {
+async fn fetch(req: Request, env: Env, ctx: Context) -> Result<Response> {
+    match respond(req, &env, &ctx).await {
+        Ok(response) => Ok(response),
+        Err(Failure::Refused(refusal)) => refusal.answer(),
+        Err(Failure::Broken(error)) => {
+            console_error!("{error}");
+            Response::error("this went wrong here, and not with you\n", 500)
+        }
+    }
+}
+
+type Outcome = std::result::Result<Response, Failure>;
+
+async fn respond(req: Request, env: &Env, ctx: &Context) -> Outcome {
+    let pages = async |req| Ok(env.assets("ASSETS")?.fetch_request(req).await?);
     let url = req.inner().url();
     match Route::of(&url) {
-        Some(Route::Cover { url }) => {
-            env.assets("ASSETS")?.fetch_request(at(&req, &url)?).await
-        }
-        Some(Route::Live { binding, url }) => match env.service(&binding) {
-            Ok(chapter) => match chapter.fetch_request(at(&req, &url)?).await {
-                Ok(response) => Ok(response),
-                Err(error) => {
-                    console_error!("{binding}: {error}");
-                    Response::error(
-                        "this chapter does not run just now; the pages do\n",
-                        503,
-                    )
-                }
-            },
-            Err(_) => env.assets("ASSETS")?.fetch_request(req).await,
+        None => pages(req).await,
+        Some(Route::Cover { url }) => pages(at(&req, &url)?).await,
+        Some(Route::Live { chapter, url }) => match env.service(&binding(&chapter))
+        {
+            Ok(worker) => live(req, &url, &worker, env, ctx).await,
+            Err(_) => {
+                let page = pages(req).await?;
+                let headers = Headers::from_iter(page.headers().entries());
+                headers.set("Live-Refused", "down")?;
+                Ok(page.with_headers(headers))
+            }
         },
-        None => env.assets("ASSETS")?.fetch_request(req).await,
+        Some(_) if req.method() != Method::Post => Err(Refusal::Method.into()),
+        Some(Route::Visitor) => welcome(&req, &url, env).await,
+        Some(Route::Act { act, chapter, query }) => {
+            act_on(&req, act, &chapter, &query, env).await
+        }
+        Some(Route::Exercise { chapter }) => judge(&req, &chapter, env).await,
     }
+}
+
+/// A request to a chapter: whoever asks is known, has not asked too much, and gets
+/// the chapter's own answer.
+async fn live(
+    req: Request,
+    url: &str,
+    worker: &Fetcher,
+    env: &Env,
+    ctx: &Context,
+) -> Outcome {
+    let asked = Asked::of(url)?;
+    let (visitor, owner) = known(&req, asked.invitation.as_deref(), env)?;
+    let bytes = body_length(&req)?;
+    let verdict = ask(env, &visitor, Ask::Request { bytes }).await?;
+    if verdict.status_code() != 200 {
+        return Ok(verdict);
+    }
+    let to_chapter = at(&req, &asked.url)?;
+    let headers = to_chapter.headers();
+    strip(headers)?;
+    for (name, value) in &asked.headers {
+        headers.set(name, value)?;
+    }
+    headers.set(VISITOR, &owner)?;
+    let upgrade = req.headers().get("Upgrade")?;
+    let upgrades = upgrade.is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+    let lease = if upgrades {
+        let mut verdict = ask(env, &visitor, Ask::Socket).await?;
+        if verdict.status_code() != 200 {
+            return Ok(verdict);
+        }
+        verdict.text().await?.parse().ok()
+    } else {
+        None
+    };
+    let answer = match worker.fetch_request(to_chapter).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            console_error!("{error}");
+            release(env, &visitor, lease).await?;
+            return Err(Refusal::Down.into());
+        }
+    };
+    if answer.status_code() != 101 {
+        release(env, &visitor, lease).await?;
+        return dressed(answer);
+    }
+    let protocol = answer.headers().get("Sec-WebSocket-Protocol")?;
+    let chapter = answer.websocket().ok_or_else(|| Error::from("no socket"))?;
+    if !upgrades {
+        // The page has asked by its query, and cannot take a socket.
+        chapter.accept()?;
+        chapter.close(Some(1000), Some("only a look"))?;
+        return Ok(Response::ok("101 Switching Protocols\n")?);
+    }
+    let WebSocketPair { client, server } = WebSocketPair::new()?;
+    relay::take(&server, &chapter)?;
+    let response = Response::from_websocket(client)?;
+    if let Some(protocol) = protocol {
+        response.headers().set("Sec-WebSocket-Protocol", &protocol)?;
+    }
+    let env = env.clone();
+    ctx.wait_until(async move {
+        relay::relay(&server, &chapter).await;
+        // A place that is not given back is free after some minutes.
+        if let Err(error) = release(&env, &visitor, lease).await {
+            console_error!("{error}");
+        }
+    });
+    Ok(response)
+}
+
+/// Makes a visitor of whoever asks, or knows them again, and gives them an
+/// invitation for others.
+async fn welcome(req: &Request, url: &str, env: &Env) -> Outcome {
+    let signer = signer(env)?;
+    let cookie = req.headers().get("Cookie")?;
+    let known = cookie.as_deref().and_then(from_cookies);
+    let known = known.and_then(|token| signer.id(Purpose::Cookie, token));
+    let visitor = if let Some(visitor) = known {
+        visitor.to_owned()
+    } else {
+        let ip = req.headers().get("CF-Connecting-IP")?.unwrap_or_default();
+        let gate = format!("address {}", address(&ip));
+        let verdict = ask(env, &gate, Ask::Visitor).await?;
+        if verdict.status_code() != 200 {
+            return Ok(verdict);
+        }
+        uuid().map_err(Error::from)?
+    };
+    let invitation = signer.token(Purpose::Invitation, &visitor);
+    let body = format!("{{\"invite\":\"{invitation}\"}}\n");
+    let response = Response::ok(body)?;
+    let token = signer.token(Purpose::Cookie, &visitor);
+    response.headers().set("Content-Type", "application/json")?;
+    response.headers().set("Set-Cookie", &set_cookie(&token, url))?;
+    dressed(response)
+}
+
+/// Does something to all objects that a visitor has in a chapter.
+async fn act_on(
+    req: &Request,
+    act: Act,
+    chapter: &str,
+    query: &str,
+    env: &Env,
+) -> Outcome {
+    let asked = Asked::of(query)?;
+    let (visitor, owner) = known(req, asked.invitation.as_deref(), env)?;
+    let verdict = ask(env, &visitor, Ask::Request { bytes: 0 }).await?;
+    if verdict.status_code() != 200 {
+        return Ok(verdict);
+    }
+    let worker = env.service(&binding(chapter)).map_err(|_| Refusal::Down)?;
+    // No file is at this path, so that no asset answers.
+    let url = format!("https://chapter/{}", act.word());
+    let to_chapter = post(&url)?;
+    to_chapter.headers().set(VISITOR, &owner)?;
+    to_chapter.headers().set(ACT, act.word())?;
+    match worker.fetch_request(to_chapter).await {
+        Ok(answer) => dressed(answer),
+        Err(error) => {
+            console_error!("{error}");
+            Err(Refusal::Down.into())
+        }
+    }
+}
+
+/// Has the tests of a chapter's exercises run, where `cargo xtask serve` can do it.
+async fn judge(req: &Request, chapter: &str, env: &Env) -> Outcome {
+    let judge = env.var("EXERCISES").map_err(|_| Refusal::NotHere)?.to_string();
+    // No page of another site can set this header, for nobody here allows it to.
+    if req.headers().get("Live")?.as_deref() != Some("page") {
+        return Err(Refusal::NotThePage.into());
+    }
+    let req = post(&format!("{judge}/{chapter}"))?;
+    dressed(Fetch::Request(req).send().await?)
+}
+
+/// The visitor who asks, and the one whose objects are meant.
+fn known(
+    req: &Request,
+    invitation: Option<&str>,
+    env: &Env,
+) -> std::result::Result<(String, String), Failure> {
+    let signer = signer(env)?;
+    let cookies = req.headers().get("Cookie")?;
+    let visitor = match cookies.as_deref().and_then(from_cookies) {
+        Some(token) => {
+            signer.id(Purpose::Cookie, token).ok_or(Refusal::Cookie)?.to_owned()
+        }
+        // On a machine of your own, a client without cookies is you.
+        None => env.var("WITHOUT_COOKIE").map_err(|_| Refusal::Nobody)?.to_string(),
+    };
+    let owner = match invitation {
+        Some(token) => signer
+            .id(Purpose::Invitation, token)
+            .ok_or(Refusal::Invitation)?
+            .to_owned(),
+        None => visitor.clone(),
+    };
+    Ok((visitor, owner))
+}
+
+fn signer(env: &Env) -> std::result::Result<Signer, Refusal> {
+    let key = env.secret("VISITOR_KEY").map(|key| key.to_string());
+    key.ok().as_deref().and_then(Signer::new).ok_or(Refusal::NoKey)
+}
+
+/// How long a body says it is. One that does not say it is not read at all.
+fn body_length(req: &Request) -> std::result::Result<u64, Failure> {
+    let length = req.headers().get("Content-Length")?;
+    match length.and_then(|length| length.parse().ok()) {
+        Some(length) if length > BODY_MAX => Err(Refusal::Size.into()),
+        Some(length) => Ok(length),
+        None if req.inner().body().is_some() => Err(Refusal::Length.into()),
+        None => Ok(0),
+    }
+}
+
+/// Asks a gate. An answer other than 200 is for the visitor.
+async fn ask(env: &Env, gate: &str, ask: Ask) -> Result<Response> {
+    let gate = env.durable_object("GATES")?.get_by_name(gate)?;
+    gate.fetch_with_str(&ask.url()).await
+}
+
+/// Gives the place of a socket back.
+async fn release(env: &Env, visitor: &str, lease: Option<u64>) -> Result<()> {
+    if let Some(number) = lease {
+        ask(env, visitor, Ask::Closed { number }).await?;
+    }
+    Ok(())
+}
+
+/// Takes away what is between the visitor and us.
+fn strip(headers: &Headers) -> Result<()> {
+    headers.delete("Cookie")?;
+    let names: Vec<String> = headers.keys().collect();
+    for name in names.iter().filter(|name| name.starts_with("live")) {
+        headers.delete(name)?;
+    }
+    Ok(())
+}
+
+/// An answer with the headers of all live answers.
+fn dressed(answer: Response) -> Outcome {
+    let headers = Headers::from_iter(answer.headers().entries());
+    for (name, value) in HEADERS {
+        headers.set(name, value)?;
+    }
+    Ok(answer.with_headers(headers))
+}
+
+fn post(url: &str) -> Result<Request> {
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post);
+    Request::new_with_init(url, &init)
 }
 
 /// The same request at another address: method, headers, body, `cf` and an

@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod fences;
 mod judge;
+mod live;
 mod run;
 mod serve;
 mod setup;

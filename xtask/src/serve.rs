@@ -1,7 +1,6 @@
 //! The book and its chapters, running.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,12 +9,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use ledger::{Chapter, GENERATED, chapters_named, file_name, read, root};
+use ledger::{Chapter, GENERATED, chapters_named, root};
 use notify::{EventHandler, EventKind, PollWatcher, RecursiveMode, Watcher};
 
 use crate::build::{worker, worker_if_changed};
 use crate::fences::place;
 use crate::judge::Judge;
+use crate::live::{self, Where};
 use crate::run::npx;
 use crate::setup;
 
@@ -182,12 +182,8 @@ struct Server {
 impl Server {
     fn start(chapters: &[Chapter], port: u16, judge: &str) -> Result<Self> {
         let folder = root().join("target/serve");
-        fs::create_dir_all(&folder)?;
-        let mut configs =
-            vec![config(&root().join("wrangler"), &folder, chapters, Some(judge))?];
-        for chapter in chapters {
-            configs.push(config(&chapter.dir, &folder, chapters, None)?);
-        }
+        let vars = [("EXERCISES", judge)];
+        let configs = live::configs(&folder, chapters, Where::Here, &vars)?;
         let mut wrangler = npx(&root());
         wrangler.args([
             "wrangler",
@@ -239,57 +235,4 @@ impl Drop for Server {
     fn drop(&mut self) {
         outside::stop_group(&mut self.child);
     }
-}
-
-/// A copy of a Worker's configuration for one process that runs them all: the
-/// Worker is built already, paths are absolute, and the front door knows the
-/// chapters that run and where exercises are judged.
-fn config(
-    dir: &Path,
-    folder: &Path,
-    chapters: &[Chapter],
-    judge: Option<&str>,
-) -> Result<PathBuf> {
-    let mut config: toml::Table =
-        toml::from_str(&read(&dir.join("wrangler.toml"))?)?;
-    config.remove("build");
-    config.insert(
-        "main".into(),
-        dir.join("build/index.js").display().to_string().into(),
-    );
-    if let Some(assets) =
-        config.get_mut("assets").and_then(toml::Value::as_table_mut)
-    {
-        let directory = assets.get("directory").and_then(toml::Value::as_str);
-        let directory = dir.join(directory.context("assets without a directory")?);
-        assets.insert("directory".into(), directory.display().to_string().into());
-    }
-    if let Some(services) =
-        config.get_mut("services").and_then(toml::Value::as_array_mut)
-    {
-        let runs = |service: &toml::Value| {
-            let service = service.get("service").and_then(toml::Value::as_str);
-            chapters.iter().any(|chapter| service == Some(&chapter.name))
-        };
-        services.retain(runs);
-    }
-    if let Some(judge) = judge {
-        let vars =
-            config.entry("vars").or_insert_with(|| toml::Table::new().into());
-        let vars = vars.as_table_mut().context("vars is not a table")?;
-        vars.insert("EXERCISES".into(), judge.into());
-    }
-    let folder = folder.join(file_name(dir));
-    fs::create_dir_all(&folder)?;
-    let file = folder.join("wrangler.toml");
-    fs::write(&file, toml::to_string(&config)?)?;
-    // Secrets for your own machine lie beside the configuration.
-    let secrets = dir.join(".dev.vars");
-    let copy = folder.join(".dev.vars");
-    if secrets.exists() {
-        fs::copy(secrets, copy)?;
-    } else if copy.exists() {
-        fs::remove_file(copy)?;
-    }
-    Ok(file)
 }

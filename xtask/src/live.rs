@@ -1,0 +1,170 @@
+//! The Workers as they run behind the book, on your machine and published: each
+//! chapter in a wrapper that keeps its visitors apart, and a front door.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ledger::{Chapter, file_name, read, root};
+use toml::{Table, Value};
+
+/// Where the Workers are to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// In one `wrangler dev`. What lies in a `.dev.vars` is set, as always there.
+    Here,
+    /// On Cloudflare's network, where only the front door can be reached.
+    Published,
+}
+
+/// Writes the configurations of the front door and of the chapters into folders of
+/// `folder`, the front door's first. The Workers are built already, and all paths are
+/// absolute. `vars` are set for the front door, beside its own.
+///
+/// # Errors
+/// If a configuration cannot be read or written.
+pub fn configs(
+    folder: &Path,
+    chapters: &[Chapter],
+    place: Where,
+    vars: &[(&str, &str)],
+) -> Result<Vec<PathBuf>> {
+    let front = root().join("wrangler");
+    let mut config = start(&front)?;
+    insert(&mut config, "main", path(&front.join("build/index.js")));
+    let runs = |service: &Value| {
+        let name = service.get("service").and_then(Value::as_str);
+        chapters.iter().any(|chapter| name == Some(&chapter.name))
+    };
+    if let Some(services) = config.get_mut("services").and_then(Value::as_array_mut)
+    {
+        services.retain(runs);
+    }
+    for (name, value) in vars {
+        table(&mut config, "vars")?.insert((*name).into(), (*value).into());
+    }
+    let mut files = vec![write(&front, folder, &config)?];
+    if place == Where::Here {
+        copy_vars(&front, folder)?;
+    }
+    for chapter in chapters {
+        let mut config = start(&chapter.dir)?;
+        wrap(chapter, folder, &mut config)?;
+        match place {
+            Where::Here => copy_vars(&chapter.dir, folder)?,
+            Where::Published => publish(&chapter.dir, &mut config)?,
+        }
+        files.push(write(&chapter.dir, folder, &config)?);
+    }
+    Ok(files)
+}
+
+/// A Worker's own configuration, without a build and with absolute paths.
+fn start(dir: &Path) -> Result<Table> {
+    let mut config: Table = toml::from_str(&read(&dir.join("wrangler.toml"))?)?;
+    config.remove("build");
+    if let Some(assets) = config.get_mut("assets").and_then(Value::as_table_mut) {
+        let directory = assets.get("directory").and_then(Value::as_str);
+        let directory = dir.join(directory.context("assets without a directory")?);
+        assets.insert("directory".into(), path(&directory));
+    }
+    Ok(config)
+}
+
+/// Puts the wrapper around a chapter that has objects, and gives it a class that knows
+/// which of them are whose. See `wrangler/play/play.js`.
+fn wrap(chapter: &Chapter, folder: &Path, config: &mut Table) -> Result<()> {
+    let built = chapter.dir.join("build/index.js");
+    let Some(objects) = config.get("durable_objects") else {
+        insert(config, "main", path(&built));
+        return Ok(());
+    };
+    let objects = objects.get("bindings").and_then(Value::as_array);
+    let objects = objects.context("durable_objects without bindings")?;
+    let play = root().join("wrangler/play/play.js");
+    let mut script = format!(
+        "import Chapter, * as classes from {:?};\n\
+         import {{ door, house, Keeper }} from {:?};\n\
+         export default door(Chapter);\n\
+         export {{ Keeper }};\n",
+        built, play
+    );
+    for object in objects {
+        let class = object.get("class_name").and_then(Value::as_str);
+        let class = class.context("a binding without a class")?;
+        writeln!(script, "export const {class} = house(classes.{class});")?;
+    }
+    let file = folder.join(&chapter.name).join("live.js");
+    fs::create_dir_all(folder.join(&chapter.name))?;
+    fs::write(&file, script)?;
+    insert(config, "main", path(&file));
+
+    let keeper = Table::from_iter([
+        ("name".to_owned(), Value::from("KEEPER")),
+        ("class_name".to_owned(), "Keeper".into()),
+    ]);
+    let bindings = table(config, "durable_objects")?.get_mut("bindings");
+    let bindings = bindings.and_then(Value::as_array_mut);
+    bindings.context("no bindings")?.push(keeper.into());
+    let migration = Table::from_iter([
+        ("tag".to_owned(), Value::from("live-v1")),
+        ("new_sqlite_classes".to_owned(), Value::from(vec!["Keeper"])),
+    ]);
+    let migrations = config.get_mut("migrations").and_then(Value::as_array_mut);
+    // Before the chapter's own: what is added to those later has to come after all.
+    migrations.context("no migrations")?.insert(0, migration.into());
+    Ok(())
+}
+
+/// Only the front door can be reached from outside. What a chapter's `.dev.vars` sets
+/// is on its page, and the page should say the truth of the published chapter too.
+fn publish(dir: &Path, config: &mut Table) -> Result<()> {
+    for name in ["workers_dev", "preview_urls"] {
+        insert(config, name, false.into());
+    }
+    let file = dir.join(".dev.vars");
+    let vars = if file.exists() { read(&file)? } else { String::new() };
+    for line in vars.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((name, value)) = line.split_once('=') {
+            table(config, "vars")?.insert(name.into(), value.into());
+        }
+    }
+    Ok(())
+}
+
+/// Secrets for your own machine lie beside the configuration.
+fn copy_vars(dir: &Path, folder: &Path) -> Result<()> {
+    let vars = dir.join(".dev.vars");
+    let folder = folder.join(file_name(dir));
+    let copy = folder.join(".dev.vars");
+    fs::create_dir_all(folder)?;
+    if vars.exists() {
+        fs::copy(vars, copy)?;
+    } else if copy.exists() {
+        fs::remove_file(copy)?;
+    }
+    Ok(())
+}
+
+fn write(dir: &Path, folder: &Path, config: &Table) -> Result<PathBuf> {
+    let folder = folder.join(file_name(dir));
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("wrangler.toml");
+    fs::write(&file, toml::to_string(config)?)?;
+    Ok(file)
+}
+
+fn path(path: &Path) -> Value {
+    path.display().to_string().into()
+}
+
+fn insert(config: &mut Table, key: &str, value: Value) {
+    config.insert(key.to_owned(), value);
+}
+
+/// A table of the configuration, which is made if there is none.
+fn table<'a>(config: &'a mut Table, key: &str) -> Result<&'a mut Table> {
+    let entry = config.entry(key).or_insert_with(|| Table::new().into());
+    entry.as_table_mut().with_context(|| format!("{key} is no table"))
+}

@@ -3,6 +3,7 @@
 //! Both the printing press and the checks read the same files through this crate,
 //! so that a page cannot say one thing and a check look for another.
 
+mod console;
 mod proofs;
 mod versions;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+pub use console::{Command, commands};
 pub use proofs::{Proof, proofs, test_files};
 pub use versions::Versions;
 

@@ -6,6 +6,7 @@
 
 mod changed;
 mod directives;
+mod live;
 mod moved;
 mod site;
 

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use ledger::{Chapter, file_name, source_url};
 
+use crate::live::live;
 use crate::moved::Moved;
 
 /// The picture of a link to this book.
@@ -42,9 +43,11 @@ impl Site {
             let chapter = chapters.iter().find(|chapter| {
                 file_name(&chapter.page).replace(".md", ".html") == *name
             });
-            pages.insert(name.clone(), self.page(name, &html, chapter)?);
+            let html = self.page(name, &html, chapter)?;
+            pages.insert(name.clone(), live(name, &html, chapter)?);
         }
         colour(&mut pages)?;
+        scripts(dir, &mut pages)?;
         for (name, html) in &pages {
             fs::write(dir.join(name), html)?;
         }
@@ -277,10 +280,39 @@ fn colour(pages: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
+/// Takes the script of the Run buttons off the pages that have none, and what only its
+/// writers need out of both scripts.
+fn scripts(dir: &Path, pages: &mut BTreeMap<String, String>) -> Result<()> {
+    for html in pages.values_mut().filter(|html| !html.contains(" data-live='")) {
+        let tag = "<script src=\"theme/live-";
+        if let Some(at) = html.find(tag) {
+            let end = "</script>\n";
+            let length = html[at..].find(end).context("a script without an end")?;
+            html.replace_range(at..at + length + end.len(), "");
+        }
+    }
+    for file in ledger::files(dir)? {
+        let path = file.strip_prefix(dir)?.to_string_lossy().replace('\\', "/");
+        if is_hashed(&path)
+            && (path.starts_with("book-") || path.starts_with("theme/live-"))
+        {
+            let small = npx(&["esbuild", "--minify"], &fs::read(&file)?)?;
+            fs::write(&file, small)?;
+        }
+    }
+    Ok(())
+}
+
 /// Runs the script that colours, on the Node that the set-up brings.
 fn node(input: &[u8]) -> Result<Vec<u8>> {
+    npx(&["node", "tools/press/highlight.js"], input)
+}
+
+/// Sends its input through a program that the set-up brings.
+fn npx(program: &[&str], input: &[u8]) -> Result<Vec<u8>> {
     let mut child = Command::new("npx")
-        .args(["--no", "node", "tools/press/highlight.js"])
+        .args(["--no", "--"])
+        .args(program)
         .current_dir(ledger::root())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -292,7 +324,8 @@ fn node(input: &[u8]) -> Result<Vec<u8>> {
     let output = child.wait_with_output()?;
     ensure!(
         output.status.success(),
-        "highlight.js: {}",
+        "{}: {}",
+        program.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(output.stdout)
@@ -398,7 +431,7 @@ fn text(html: &str) -> String {
     plain(&words.join(" "))
 }
 
-fn plain(html: &str) -> String {
+pub fn plain(html: &str) -> String {
     html.replace("&lt;", "<")
         .replace("&gt;", ">")
         .replace("&quot;", "\"")
@@ -407,7 +440,7 @@ fn plain(html: &str) -> String {
         .replace("&amp;", "&")
 }
 
-fn attribute(text: &str) -> String {
+pub fn attribute(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -6,6 +6,7 @@ mod console;
 mod fences;
 mod judge;
 mod live;
+mod publish;
 mod run;
 mod serve;
 mod setup;
@@ -13,6 +14,7 @@ mod tally;
 mod test;
 mod vitest;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +37,9 @@ enum Task {
         /// The port to listen on.
         #[arg(long, default_value_t = 8787)]
         port: u16,
+        /// The folder for the storage of the objects.
+        #[arg(long, default_value = ".wrangler/state")]
+        persist_to: PathBuf,
     },
     /// Run everything that CI runs.
     Test {
@@ -52,6 +57,12 @@ enum Task {
     Build {
         /// Only these chapters (all, if there are none).
         chapters: Vec<String>,
+    },
+    /// Deploy the book with its chapters to Cloudflare.
+    Publish {
+        /// Only pack everything, and deploy nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Judge what you made of a page's "What to try next".
     Exercise {
@@ -72,7 +83,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
-        Task::Serve { chapters, port } => serve::serve(&chapters, port),
+        Task::Serve { chapters, port, persist_to } => {
+            serve::serve(&chapters, port, &persist_to)
+        }
         Task::Test { chapters } => test::test(&chapters),
         Task::Check => check::check(),
         Task::Record { chapters } => console::record(&chapters),
@@ -80,6 +93,7 @@ fn main() -> ExitCode {
         Task::Exercise { chapter, if_changed } => {
             vitest::exercise(&chapter, if_changed)
         }
+        Task::Publish { dry_run } => publish::publish(dry_run),
         Task::Measure { chapter } => build::measure(&chapter),
         Task::Setup => setup::setup(setup::For::Tests),
     };

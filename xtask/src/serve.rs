@@ -31,7 +31,7 @@ enum Event {
 }
 
 /// `cargo xtask serve`
-pub fn serve(names: &[String], port: u16) -> Result<()> {
+pub fn serve(names: &[String], port: u16, state: &Path) -> Result<()> {
     let begin = Instant::now();
     let chapters = chapters_named(names)?;
     if TcpListener::bind(("127.0.0.1", port)).is_err() {
@@ -68,7 +68,7 @@ pub fn serve(names: &[String], port: u16) -> Result<()> {
     }
 
     let judge = Judge::start(&chapters)?;
-    let mut server = Server::start(&chapters, port, judge.url())?;
+    let mut server = Server::start(&chapters, port, state, judge.url())?;
     println!(
         "\nThe book is at http://localhost:{port}/ after {:.0} s. Ctrl-C ends it.",
         begin.elapsed().as_secs_f64()
@@ -180,7 +180,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(chapters: &[Chapter], port: u16, judge: &str) -> Result<Self> {
+    fn start(
+        chapters: &[Chapter],
+        port: u16,
+        state: &Path,
+        judge: &str,
+    ) -> Result<Self> {
         let folder = root().join("target/serve");
         let vars = [("EXERCISES", judge)];
         let configs = live::configs(&folder, chapters, Where::Here, &vars)?;
@@ -191,8 +196,8 @@ impl Server {
             "--port",
             &port.to_string(),
             "--persist-to",
-            ".wrangler/state",
         ]);
+        wrangler.arg(state);
         wrangler.args([
             "--show-interactive-dev-session=false",
             "--log-level",

@@ -5,12 +5,14 @@
 //! own, is waited for with a limit, and is ended by its process id when the value
 //! is dropped.
 
+mod book;
 mod browser;
 mod crowd;
 mod heap;
 mod socket;
 mod sshd;
 
+pub use book::Book;
 pub use browser::{browser, drive};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
 pub use socket::{Closed, Socket};

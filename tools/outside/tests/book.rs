@@ -3,13 +3,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use outside::{Copy, Dev, free_port, kill_group, npx, send};
-use rustix::process::{Pid, Signal, kill_process_group};
+use outside::{Book, Copy, Dev, npx, send};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
 /// has a space.
@@ -37,101 +35,77 @@ fn copied_out_chapters_can_be_deployed() -> Result<()> {
 /// is nobody's with the book's own 404 page, and ends all that it started on Ctrl-C.
 #[test]
 fn the_book_is_served_with_its_chapters() -> Result<()> {
-    let port = free_port()?;
-    let url = |path: &str| format!("http://localhost:{port}{path}");
-    let log = tempfile::NamedTempFile::new()?;
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut xtask = Command::new(cargo)
-        .args(["xtask", "serve", "--port", &port.to_string()])
-        .current_dir(ledger::root())
-        .stdin(Stdio::null())
-        .stdout(log.reopen()?)
-        .stderr(log.reopen()?)
-        .process_group(0)
-        .spawn()?;
-    let outcome = (|| {
-        let begin = Instant::now();
-        let counts = || send("POST", &url("/live/ch02/counters/guest"), b"5");
-        while !counts().is_ok_and(|answer| answer.status == 200) {
-            let ended = xtask.try_wait()?.is_some();
-            let log = fs::read_to_string(log.path())?;
-            ensure!(!ended && begin.elapsed() < Duration::from_secs(300), "{log}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let count = send("POST", &url("/live/ch02/counters/guest"), b"5")?;
-        assert!(count.body.trim().parse::<u32>()? >= 5, "{}", count.body);
-        assert_eq!(send("GET", &url("/live/ch01"), b"")?.body, "OK\n");
-        let count = send("GET", &url("/live/ch03/increment?name=guest"), b"")?;
-        assert!(count.body.starts_with("Durable Object 'guest' count: "));
-        let page = send("GET", &url("/live/ch04/"), b"")?.body;
-        assert!(page.contains("Book a seat"), "{page}");
-        assert_eq!(send("GET", &url("/live/ch04/app.js"), b"")?.status, 200);
-        let socket = format!("ws://localhost:{port}/live/ch04/ws?flightId=VL42");
-        let (mut socket, _) = tungstenite::connect(socket)?;
-        assert!(socket.read()?.to_text()?.contains(r#""seatNumber":"10F""#));
-        socket.close(None)?;
-        let letters = send("GET", &url("/live/ch05/mailboxes/guest"), b"")?;
-        assert_eq!(letters.body, "[]");
-        let room = format!("ws://localhost:{port}/live/ch06/ws/guest");
-        let (mut socket, _) = tungstenite::connect(room)?;
-        assert!(socket.read()?.to_text()?.starts_with("new value: "));
-        socket.close(None)?;
-        // Without its secret it would answer 503.
-        let ticket = send("POST", &url("/live/ch06/tickets/guest"), b"")?;
-        assert_eq!(ticket.status, 401, "{}", ticket.body);
-        let room =
-            format!("ws://localhost:{port}/live/ch07/api/room/guest/websocket");
-        let (mut socket, _) = tungstenite::connect(room)?;
-        socket.send(tungstenite::Message::text(r#"{"name":"Ada"}"#))?;
-        while socket.read()?.to_text()? != r#"{"ready":true}"# {}
-        socket.close(None)?;
-        let line = br#"{"name":"Ada","text":"Hello."}"#;
-        let signed = send("POST", &url("/live/ch08/books/guest"), line)?;
-        assert_eq!(signed.status, 201, "{}", signed.body);
-        assert_eq!(send("GET", &url("/live/ch08/app.js"), b"")?.status, 200);
-        assert!(send("GET", &url("/"), b"")?.body.contains("A book you can touch"));
-        let page = send("GET", &url("/ch02-a-first-object.html"), b"")?;
-        assert!(page.body.contains("Last verified with"));
-        for path in ["/nowhere", "/live/ch99/counters/a", "/live/ch02x/"] {
-            let answer = send("GET", &url(path), b"")?;
-            assert_eq!(answer.status, 404, "{path}");
-            assert!(answer.body.contains("There is no such page"), "{path}");
-        }
-        Ok(())
-    })();
-    stop(&mut xtask)?;
-    outcome?;
+    let mut book = Book::serve(&[])?;
+    let (http, ws) = (book.url(), book.socket_url());
+    let url = |path: &str| format!("{http}{path}");
+    let count = send("POST", &url("/live/ch02/counters/guest"), b"5")?;
+    assert_eq!(count.body.trim(), "5");
+    assert_eq!(send("GET", &url("/live/ch01"), b"")?.body, "OK\n");
+    let count = send("GET", &url("/live/ch03/increment?name=guest"), b"")?;
+    assert!(count.body.starts_with("Durable Object 'guest' count: "));
+    let page = send("GET", &url("/live/ch04/"), b"")?.body;
+    assert!(page.contains("Book a seat"), "{page}");
+    assert_eq!(send("GET", &url("/live/ch04/app.js"), b"")?.status, 200);
+    let socket = format!("{ws}/live/ch04/ws?flightId=VL42");
+    let (mut socket, _) = tungstenite::connect(socket)?;
+    assert!(socket.read()?.to_text()?.contains(r#""seatNumber":"10F""#));
+    socket.close(None)?;
+    let letters = send("GET", &url("/live/ch05/mailboxes/guest"), b"")?;
+    assert_eq!(letters.body, "[]");
+    let room = format!("{ws}/live/ch06/ws/guest");
+    let (mut socket, _) = tungstenite::connect(room)?;
+    assert!(socket.read()?.to_text()?.starts_with("new value: "));
+    socket.close(None)?;
+    // Without its secret it would answer 503.
+    let ticket = send("POST", &url("/live/ch06/tickets/guest"), b"")?;
+    assert_eq!(ticket.status, 401, "{}", ticket.body);
+    let room = format!("{ws}/live/ch07/api/room/guest/websocket");
+    let (mut socket, _) = tungstenite::connect(room)?;
+    socket.send(tungstenite::Message::text(r#"{"name":"Ada"}"#))?;
+    while socket.read()?.to_text()? != r#"{"ready":true}"# {}
+    socket.close(None)?;
+    let line = br#"{"name":"Ada","text":"Hello."}"#;
+    let signed = send("POST", &url("/live/ch08/books/guest"), line)?;
+    assert_eq!(signed.status, 201, "{}", signed.body);
+    assert_eq!(send("GET", &url("/live/ch08/app.js"), b"")?.status, 200);
+    assert!(send("GET", &url("/"), b"")?.body.contains("A book you can touch"));
+    let page = send("GET", &url("/ch02-a-first-object.html"), b"")?;
+    assert!(page.body.contains("Last verified with"));
+    for path in ["/nowhere", "/live/ch99/counters/a", "/live/ch02x/"] {
+        let answer = send("GET", &url(path), b"")?;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.body.contains("There is no such page"), "{path}");
+    }
+    book.stop();
     assert!(send("GET", &url("/"), b"").is_err(), "something still listens");
     Ok(())
 }
 
-/// Ctrl-C reaches `cargo` and xtask; the servers are in a group of their own, so that
-/// it is xtask that has to end them.
-fn stop(xtask: &mut Child) -> Result<()> {
-    let pid = i32::try_from(xtask.id()).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid.filter(|_| matches!(xtask.try_wait(), Ok(None))) {
-        kill_process_group(pid, Signal::INT)?;
-    }
-    let begin = Instant::now();
-    while xtask.try_wait()?.is_none() && begin.elapsed() < Duration::from_secs(15) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    kill_group(xtask);
-    Ok(())
-}
-
-/// The front Worker packs for a deployment, with the printed book as its assets.
+/// The front Worker and every chapter, with what keeps its visitors apart, pack for a
+/// deployment; only the front Worker can be reached from outside.
 #[test]
-fn the_front_door_can_be_deployed() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let mut wrangler = npx(&ledger::root().join("wrangler"));
-    wrangler
-        .args(["wrangler", "deploy", "--dry-run", "--outdir"])
-        .arg(folder.path());
-    let output = wrangler.output()?;
+fn all_of_it_can_be_deployed() -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut publish = Command::new(cargo);
+    publish.args(["xtask", "publish", "--dry-run"]).current_dir(ledger::root());
+    let output = publish.output()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && text.contains("env.CH02"), "{text}");
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("env.CH02") && text.contains("env.GATES"), "{text}");
+    let chapters = ledger::chapters()?;
+    assert_eq!(text.matches("--dry-run: exiting now").count(), chapters.len() + 1);
+    let folder = ledger::root().join("target/publish");
+    for chapter in chapters {
+        let config = folder.join(&chapter.name).join("wrangler.toml");
+        let config = fs::read_to_string(config)?;
+        assert!(config.contains("workers_dev = false"), "{config}");
+    }
+    let front = fs::read_to_string(folder.join("wrangler/wrangler.toml"))?;
+    assert!(!front.contains("workers_dev"), "{front}");
+    for name in ["VISITOR_KEY", "WITHOUT_COOKIE", "VISITORS_AT_ONCE"] {
+        assert!(!front.contains(name), "{name} is for one machine:\n{front}");
+    }
     Ok(())
 }
 

@@ -1,0 +1,107 @@
+//! The whole book as its reader has it: `cargo xtask serve`.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::{free_port, kill_group, send};
+
+/// How long it may take until the first chapter answers: all may have to be built.
+const START_LIMIT: Duration = Duration::from_secs(400);
+/// How long it may take to end what it has started.
+const END_LIMIT: Duration = Duration::from_secs(15);
+
+/// A running `cargo xtask serve`, with storage of its own.
+#[derive(Debug)]
+pub struct Book {
+    child: Child,
+    port: u16,
+    log: NamedTempFile,
+    state: TempDir,
+}
+
+impl Book {
+    /// Serves the book with all its chapters, with more environment variables, and
+    /// waits until a chapter answers.
+    ///
+    /// # Errors
+    /// If it ends before, or takes too long; with what it printed.
+    pub fn serve(envs: &[(&str, &str)]) -> Result<Self> {
+        let port = free_port()?;
+        let log = NamedTempFile::new()?;
+        let state = tempfile::tempdir()?;
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let child = Command::new(cargo)
+            .args(["xtask", "serve", "--port", &port.to_string(), "--persist-to"])
+            .arg(state.path())
+            .envs(envs.iter().copied())
+            .current_dir(ledger::root())
+            .stdin(Stdio::null())
+            .stdout(log.reopen()?)
+            .stderr(log.reopen()?)
+            .process_group(0)
+            .spawn()?;
+        let mut book = Self { child, port, log, state };
+        let begin = Instant::now();
+        let url = format!("{}/live/ch02/counters/first", book.url());
+        while !send("GET", &url, b"").is_ok_and(|answer| answer.status == 200) {
+            let ended = book.child.try_wait()?.is_some();
+            ensure!(!ended && begin.elapsed() < START_LIMIT, "{}", book.log()?);
+            sleep(Duration::from_millis(100));
+        }
+        Ok(book)
+    }
+
+    /// Where it is served, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// The same for sockets.
+    pub fn socket_url(&self) -> String {
+        format!("ws://localhost:{}", self.port)
+    }
+
+    /// The folder with the storage of all objects.
+    pub fn state(&self) -> &std::path::Path {
+        self.state.path()
+    }
+
+    /// What it has printed.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.log.path())?)
+    }
+
+    /// Types Ctrl-C. That reaches `cargo` and xtask; the servers are in a group of
+    /// their own, so that it is xtask that has to end them.
+    pub fn stop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| matches!(self.child.try_wait(), Ok(None)))
+        {
+            // An error means that it is gone already.
+            let _ = kill_process_group(pid, Signal::INT);
+        }
+        let begin = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None))
+            && begin.elapsed() < END_LIMIT
+        {
+            sleep(Duration::from_millis(50));
+        }
+        kill_group(&mut self.child);
+    }
+}
+
+impl Drop for Book {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -9,12 +9,14 @@ mod book;
 mod browser;
 mod crowd;
 mod heap;
+mod printed;
 mod socket;
 mod sshd;
 
 pub use book::Book;
 pub use browser::{browser, drive};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
+pub use printed::as_printed;
 pub use socket::{Closed, Socket};
 pub use sshd::{Mount, Sshd, is_mounted};
 

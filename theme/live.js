@@ -32,7 +32,7 @@
 
   async function checked(answer) {
     const word = answer.headers.get("Live-Refused");
-    if (word) throw Object.assign(refused(word, await answer.text(), answer.headers.get("Retry-After")), { status: answer.status });
+    if (word) throw refused(word, await answer.text(), answer.headers.get("Retry-After"));
     return answer;
   }
 
@@ -51,8 +51,8 @@
     try {
       return await send();
     } catch (error) {
-      if (error.status !== 401) throw error;
-      // The cookie is gone.
+      if (error.word !== "visitor") throw error;
+      // The cookie is gone, or too old.
       await visitor();
       return await send();
     }
@@ -120,8 +120,9 @@
       }
     }));
     if (times === 1) {
-      at.says(`${last.status}, ${last.ms} ms`, last.status >= "4");
-      at.box.append(make("details", {}, make("summary", { textContent: "Headers" }), make("pre", { textContent: last.head })));
+      const summary = make("summary", { textContent: `${last.status}, ${last.ms} ms`, title: "Headers" });
+      summary.classList.toggle("wrong", last.status >= "4");
+      at.box.firstChild.append(make("details", {}, summary, make("pre", { textContent: last.head })));
     } else {
       const counts = Object.entries(all).map(([status, count]) => `${count} times ${status}`);
       at.says(`${counts.join(", ")}, ${Math.round(performance.now() - begin)} ms`);
@@ -277,13 +278,10 @@
         }
         cmd = line.cmd;
         const says = make("span", { className: "says" });
-        box = make("div", { className: "answer" }, make("p", {}, make("code", { textContent: cmd, title: cmd }), says));
+        box = make("div", { className: "answer" }, make("div", { className: "asked" }, make("code", { textContent: cmd, title: cmd }), says));
         box.dataset.n = line.n;
         results.append(box);
-        const at = {
-          box, chapter, signal, after,
-          says: (text, wrong) => { says.textContent = text; says.classList.toggle("wrong", !!wrong); },
-        };
+        const at = { box, chapter, signal, after, says: (text) => { says.textContent = text; } };
         for (const step of line.steps) await acts[step.do](at, step);
       }
       results.dataset.state = "done";

@@ -23,8 +23,9 @@ const GZIP_MAX: [(&str, usize); 7] = [
 
 /// The tests from outside that have a file of their own, and the chapter with which
 /// they run if not all do.
-const OF_MANY: [(&str, &str); 6] = [
+const OF_MANY: [(&str, &str); 7] = [
     ("book", ""),
+    ("buttons", ""),
     ("rooms", ""),
     ("site", ""),
     ("dive", "ch08"),
@@ -171,6 +172,9 @@ fn plain_rust(
             "xtask",
         ];
         libtest(cargo().args(["test", "--locked"]).args(packages), tally)?;
+        // Its other tests are those from outside.
+        let lib = ["test", "--locked", "--package", "outside", "--lib"];
+        libtest(cargo().args(lib), tally)?;
     }
     Ok(())
 }

@@ -123,12 +123,11 @@ async fn live(
     } else {
         None
     };
-    let answer = match worker.fetch_request(to_chapter).await {
+    let answer = match reach(worker, to_chapter).await {
         Ok(answer) => answer,
-        Err(error) => {
-            console_error!("{error}");
+        Err(down) => {
             release(env, &visitor, lease).await?;
-            return Err(Refusal::Down.into());
+            return Err(down);
         }
     };
     if answer.status_code() != 101 {
@@ -207,13 +206,26 @@ async fn act_on(
     let to_chapter = post(&url)?;
     to_chapter.headers().set(VISITOR, &owner)?;
     to_chapter.headers().set(ACT, act.word())?;
-    match worker.fetch_request(to_chapter).await {
-        Ok(answer) => dressed(answer),
+    dressed(reach(&worker, to_chapter).await?)
+}
+
+/// Asks a chapter's Worker.
+async fn reach(worker: &Fetcher, req: Request) -> Outcome {
+    let mut answer = match worker.fetch_request(req).await {
+        Ok(answer) => answer,
         Err(error) => {
             console_error!("{error}");
-            Err(Refusal::Down.into())
+            return Err(Refusal::Down.into());
         }
+    };
+    // So `wrangler dev` answers for a Worker that does not run.
+    const ABSENT: &str = "Make sure it is running locally";
+    if answer.status_code() == 503
+        && answer.cloned()?.text().await?.contains(ABSENT)
+    {
+        return Err(Refusal::Down.into());
     }
+    Ok(answer)
 }
 
 /// Has the tests of a chapter's exercises run, where `cargo xtask serve` can do it.

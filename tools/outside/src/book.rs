@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{free_port, kill_group, send};
+use crate::{Socket, free_port, kill_group, send};
 
 /// How long it may take until the first chapter answers: all may have to be built.
 const START_LIMIT: Duration = Duration::from_secs(400);
@@ -63,9 +63,12 @@ impl Book {
         format!("http://localhost:{}", self.port)
     }
 
-    /// The same for sockets.
-    pub fn socket_url(&self) -> String {
-        format!("ws://localhost:{}", self.port)
+    /// Opens a WebSocket at a path, with more headers.
+    ///
+    /// # Errors
+    /// If the server does not upgrade.
+    pub fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Result<Socket> {
+        Socket::open_at(self.port, path, headers)
     }
 
     /// The folder with the storage of all objects.

@@ -40,7 +40,7 @@ impl Ask {
 
     fn send(&self, agent: &ureq::Agent, url: &str) -> Result<Answer> {
         let url = format!("{url}{}", self.path);
-        send_by(agent, self.method, &url, self.body.as_bytes())
+        send_by(agent, self.method, &url, &[], self.body.as_bytes())
     }
 }
 

@@ -340,7 +340,17 @@ fn end_group(child: &mut Child, signal: Signal) {
 
 /// Sends one request and reads the whole answer, whatever its status.
 pub fn send(method: &str, url: &str, body: &[u8]) -> Result<Answer> {
-    send_by(&agent(), method, url, body)
+    send_by(&agent(), method, url, &[], body)
+}
+
+/// Sends one request with more headers.
+pub fn send_with(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
+    send_by(&agent(), method, url, headers, body)
 }
 
 /// A client that keeps its connections open.
@@ -357,10 +367,14 @@ fn send_by(
     agent: &ureq::Agent,
     method: &str,
     url: &str,
+    headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer> {
-    let request =
-        ureq::http::Request::builder().method(method).uri(url).body(body)?;
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body)?;
     let mut response =
         agent.run(request).with_context(|| format!("{method} {url}"))?;
     let body = response

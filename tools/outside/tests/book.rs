@@ -36,34 +36,28 @@ fn copied_out_chapters_can_be_deployed() -> Result<()> {
 #[test]
 fn the_book_is_served_with_its_chapters() -> Result<()> {
     let mut book = Book::serve(&[])?;
-    let (http, ws) = (book.url(), book.socket_url());
+    let http = book.url();
     let url = |path: &str| format!("{http}{path}");
     let count = send("POST", &url("/live/ch02/counters/guest"), b"5")?;
     assert_eq!(count.body.trim(), "5");
     assert_eq!(send("GET", &url("/live/ch01"), b"")?.body, "OK\n");
     let count = send("GET", &url("/live/ch03/increment?name=guest"), b"")?;
-    assert!(count.body.starts_with("Durable Object 'guest' count: "));
+    assert_eq!(count.body, "Durable Object 'guest' count: 1");
     let page = send("GET", &url("/live/ch04/"), b"")?.body;
     assert!(page.contains("Book a seat"), "{page}");
     assert_eq!(send("GET", &url("/live/ch04/app.js"), b"")?.status, 200);
-    let socket = format!("{ws}/live/ch04/ws?flightId=VL42");
-    let (mut socket, _) = tungstenite::connect(socket)?;
-    assert!(socket.read()?.to_text()?.contains(r#""seatNumber":"10F""#));
-    socket.close(None)?;
+    let mut socket = book.socket("/live/ch04/ws?flightId=VL42", &[])?;
+    assert!(socket.text()?.contains(r#""seatNumber":"10F""#));
     let letters = send("GET", &url("/live/ch05/mailboxes/guest"), b"")?;
     assert_eq!(letters.body, "[]");
-    let room = format!("{ws}/live/ch06/ws/guest");
-    let (mut socket, _) = tungstenite::connect(room)?;
-    assert!(socket.read()?.to_text()?.starts_with("new value: "));
-    socket.close(None)?;
+    let mut room = book.socket("/live/ch06/ws/guest", &[])?;
+    assert_eq!(room.text()?, "new value: 0");
     // Without its secret it would answer 503.
     let ticket = send("POST", &url("/live/ch06/tickets/guest"), b"")?;
     assert_eq!(ticket.status, 401, "{}", ticket.body);
-    let room = format!("{ws}/live/ch07/api/room/guest/websocket");
-    let (mut socket, _) = tungstenite::connect(room)?;
-    socket.send(tungstenite::Message::text(r#"{"name":"Ada"}"#))?;
-    while socket.read()?.to_text()? != r#"{"ready":true}"# {}
-    socket.close(None)?;
+    let mut room = book.socket("/live/ch07/api/room/guest/websocket", &[])?;
+    room.say(r#"{"name":"Ada"}"#)?;
+    room.until(|text| text == r#"{"ready":true}"#)?;
     let line = br#"{"name":"Ada","text":"Hello."}"#;
     let signed = send("POST", &url("/live/ch08/books/guest"), line)?;
     assert_eq!(signed.status, 201, "{}", signed.body);

@@ -357,7 +357,7 @@
       const { chapter, run: lines } = JSON.parse(element.dataset.live);
       const button = make("button", { type: "button", className: "run" });
       const strip = make("div", { className: "strip" }, button);
-      const results = make("section", { className: "results", hidden: true, aria: { label: "What came back", live: "polite" } });
+      const results = make("div", { className: "results", hidden: true, aria: { role: "group", label: "What came back", live: "polite" } });
       const block = { chapter, run: lines, button, strip, results };
       button.addEventListener("click", () => run(block));
       element.append(strip, results);

@@ -140,8 +140,8 @@ async function keyboard(browser: Browser, url: string, wrong: (what: string) => 
   const first = page.locator(".live").first();
   await first.locator("[data-state=done]").waitFor();
   sure(await name() === "Run these 4 commands", "the focus has gone elsewhere");
-  const region = first.getByRole("region", { name: "What came back" });
-  sure(await region.getAttribute("aria-live") === "polite", "the region is not live");
+  const region = first.getByRole("group", { name: "What came back" });
+  sure(await region.getAttribute("aria-live") === "polite", "the answers are not live");
 
   const sleeps = blockWith(page, "sleep 15");
   await sleeps.locator(".run").click();

@@ -23,9 +23,10 @@ const GZIP_MAX: [(&str, usize); 7] = [
 
 /// The tests from outside that have a file of their own, and the chapter with which
 /// they run if not all do.
-const OF_MANY: [(&str, &str); 7] = [
+const OF_MANY: [(&str, &str); 8] = [
     ("book", ""),
     ("buttons", ""),
+    ("live", ""),
     ("rooms", ""),
     ("site", ""),
     ("dive", "ch08"),

@@ -303,6 +303,9 @@ fn what_is_left_behind_is_bounded() -> Result<()> {
         "2,000 names, {refused} refused; databases and bytes: {before:?}, at most \
          {most:?}, then {left:?}"
     );
+    ensure!(most.0 <= before.0 + 60, "{most:?}: more than a visitor may have");
+    // An empty one is a page or two.
+    ensure!(left.1 <= 8_192 * left.0 as u64, "{left:?}: they are not empty");
     assert_eq!(other.get("ch03/?name=A")?, "Durable Object 'A' count: 1");
     assert_eq!(hostile.get("ch03/?name=1")?, "Durable Object '1' count: 0");
     assert_eq!(hostile.get("ch05/schedules/day")?, r#"{"alarm":null,"timers":[]}"#);

@@ -251,14 +251,20 @@
     },
   };
 
-  // How to do it without this page.
+  // What was in the way, and how to do it without this page.
   function atHome({ word, message, after }, block, cmd) {
-    const code = (textContent) => make("code", { textContent });
-    const told = make("p", { className: "failed" });
-    const here = `http://localhost:8787/${location.pathname.split("/").pop()}`;
-    if (cmd.startsWith("cargo")) told.append("In your clone: ", code(cmd));
-    else if (word === "none") told.append("Nothing runs behind this copy of the book. In your clone: ", code("cargo xtask serve"), ", then ", make("a", { href: here, textContent: here }));
-    else told.append(message, after ? ` Try again in ${after} s.` : "", ...word === "down" ? [" In your clone: ", code(`cd chapters-code/${block.chapter} && npx wrangler dev`)] : []);
+    const none = word === "none";
+    const exercise = cmd.startsWith("cargo xtask");
+    const told = make("p", { className: "failed" }, none ? "Nothing runs behind this copy of the book. " : `${message.trim()} `);
+    if (after) told.append(`Try again in ${after} s.`);
+    if (exercise || none || word === "down") {
+      const line = exercise ? cmd : none ? "cargo xtask serve" : `cd chapters-code/${block.chapter} && npx wrangler dev`;
+      told.append("In your clone: ", make("code", { textContent: line }));
+    }
+    if (none && !exercise) {
+      const here = `http://localhost:8787/${location.pathname.split("/").pop()}`;
+      told.append(", then ", make("a", { href: here, textContent: here }));
+    }
     return told;
   }
 
@@ -272,11 +278,11 @@
     let box, cmd;
     try {
       for (const line of block.run) {
+        cmd = line.cmd;
         for (const name of line.uses ?? []) {
           const setter = blocks.find(({ run }) => run.some(({ steps }) => steps.some(({ set }) => set === name)));
           if (!(name in values) && setter !== block) await commands(setter, signal);
         }
-        cmd = line.cmd;
         const says = make("span", { className: "says" });
         box = make("div", { className: "answer" }, make("div", { className: "asked" }, make("code", { textContent: cmd, title: cmd }), says));
         box.dataset.n = line.n;

@@ -221,6 +221,11 @@ async function nothing(browser: Browser, url: string, how: string, wrong: (what:
   await judge.locator(".run").click();
   await judge.getByText("In your clone: cargo xtask exercise ch02").waitFor();
   await sound(page, how);
+  // Also where another block has to run first.
+  await page.goto(`${url}/${ROOM}`);
+  const members = blockWith(page, "members/plaza");
+  await members.locator(".run").click();
+  await members.locator(".failed", { hasText: "In your clone: " }).waitFor();
 }
 
 await open(async (browser, url, how, pageList, judgedList) => {

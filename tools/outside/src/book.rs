@@ -103,6 +103,19 @@ impl Book {
     }
 }
 
+/// Prints the book into `target/book`.
+///
+/// # Errors
+/// If it does not print.
+pub fn print_book() -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut press = Command::new(cargo);
+    press.args(["run", "--quiet", "--package", "press"]);
+    let status = press.current_dir(ledger::root()).status()?;
+    ensure!(status.success(), "the book does not print");
+    Ok(())
+}
+
 impl Drop for Book {
     fn drop(&mut self) {
         self.stop();

@@ -13,7 +13,7 @@ mod printed;
 mod socket;
 mod sshd;
 
-pub use book::Book;
+pub use book::{Book, print_book};
 pub use browser::{browser, drive};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
 pub use printed::as_printed;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, ensure};
 use ledger::{Command, commands};
-use outside::{Book, Dev, as_printed, copy_folder, drive};
+use outside::{Book, Dev, as_printed, copy_folder, drive, print_book};
 use serde_json::Value;
 
 /// The pages with buttons: the cover, and every chapter with an object.
@@ -153,6 +153,7 @@ fn visitors_press_and_talk() -> Result<()> {
 #[test]
 #[ignore = "wants Chromium"]
 fn without_a_chapter_a_button_says_what_to_type() -> Result<()> {
+    print_book()?;
     let mut front = Dev::prepare(&ledger::root().join("wrangler"), &[])?;
     front.set_var(
         "VISITOR_KEY",

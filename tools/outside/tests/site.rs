@@ -3,22 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use outside::{Dev, copy_folder, drive};
+use outside::{Dev, copy_folder, drive, print_book};
 
 fn book() -> PathBuf {
     ledger::root().join("target/book")
-}
-
-fn print() -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut press = Command::new(cargo);
-    press.args(["run", "--quiet", "--package", "press"]);
-    let status = press.current_dir(ledger::root()).status()?;
-    ensure!(status.success(), "the book does not print");
-    Ok(())
 }
 
 /// The pages that `SUMMARY.md` lists, in its order, and then what else is printed,
@@ -69,7 +59,7 @@ fn faults(
 #[test]
 #[ignore = "wants Chromium"]
 fn every_page_is_sound() -> Result<()> {
-    print()?;
+    print_book()?;
     let (listed, others) = pages()?;
     let front = Dev::start_in(&ledger::root().join("wrangler"), &[])?;
     // A page that breaks this policy says so in the console, which is a fault below.
@@ -143,7 +133,7 @@ const PIXEL: &str = "data:image/gif;base64,\
 #[test]
 #[ignore = "wants Chromium"]
 fn every_fault_is_told() -> Result<()> {
-    print()?;
+    print_book()?;
     let folder = tempfile::tempdir()?;
     let site = folder.path().join("site");
     copy_folder(&book(), &site)?;

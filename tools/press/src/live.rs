@@ -706,6 +706,14 @@ mod tests {
             )?,
             json!([{ "do": "http", "path": "/a", "method": "POST", "body": { "zeros": 9 } }])
         );
+        // Signs of the shell mean nothing in quotes.
+        assert_eq!(
+            steps("$ curl localhost:8787 -d 'a; b | c & (d' | grep 'e|f'")?,
+            json!([{
+                "do": "http", "path": "/", "method": "POST",
+                "body": "a; b | c & (d", "then": [["grep", "e\\|f"]],
+            }])
+        );
         assert_eq!(
             steps("$ seq 100 | xargs -P9 -I% curl -so /dev/null localhost:8787/a")?,
             json!([{ "do": "http", "path": "/a", "quiet": true, "times": [100, 9] }])

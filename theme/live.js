@@ -22,8 +22,9 @@
     signal.addEventListener("abort", () => { clearTimeout(timer); bad(signal.reason); });
   });
 
-  // Why the front Worker does not let a request through; "none" if there is no such Worker.
-  const refused = (word, text, after) => Object.assign(new Error(text), { word, after });
+  // Why the front Worker does not let a request through, and its line that says so, with
+  // the seconds to wait if there are any; "none" if there is no such Worker.
+  const refused = (word, text) => Object.assign(new Error(text), { word });
 
   function address(path, front = []) {
     const query = new URLSearchParams([...front.map(([name, value]) => [`live.${name}`, value]), ...guest ? [["live.as", guest]] : []]);
@@ -32,7 +33,7 @@
 
   async function checked(answer) {
     const word = answer.headers.get("Live-Refused");
-    if (word) throw refused(word, await answer.text(), answer.headers.get("Retry-After"));
+    if (word) throw refused(word, await answer.text());
     return answer;
   }
 
@@ -198,11 +199,12 @@
       if (then && !set) {
         log.querySelectorAll(".in").forEach((line) => line.remove());
         out.split("\n").forEach((line) => add("in", line));
+        log.append(...log.querySelectorAll(".note"));
       }
       return out;
     })();
     if (!protocol && !set) {
-      const field = make("input", { value: send[0], aria: { label: "A message for the socket" } });
+      const field = make("input", { value: fill(send[0]), aria: { label: "A message for the socket" } });
       const form = make("form", {}, field, make("button", { textContent: "Send" }), toggle);
       form.addEventListener("submit", async (event) => {
         event.preventDefault();
@@ -252,11 +254,10 @@
   };
 
   // What was in the way, and how to do it without this page.
-  function atHome({ word, message, after }, block, cmd) {
+  function atHome({ word, message }, block, cmd) {
     const none = word === "none";
     const exercise = cmd.startsWith("cargo xtask");
     const told = make("p", { className: "failed" }, none ? "Nothing runs behind this copy of the book. " : `${message.trim()} `);
-    if (after) told.append(`Try again in ${after} s.`);
     if (exercise || none || word === "down") {
       const line = exercise ? cmd : none ? "cargo xtask serve" : `cd chapters-code/${block.chapter} && npx wrangler dev`;
       told.append("In your clone: ", make("code", { textContent: line }));

@@ -199,7 +199,7 @@ async function limits(browser: Browser, url: string, wrong: (what: string) => vo
   const page = await visit(await browser.newContext(), `${url}/ch03-key-value-storage.html`, wrong);
   const block = blockWith(page, "seq 100");
   for (let times = 0; await press(block) === "done"; times++) sure(times < 20, "a visitor may ask without an end");
-  await block.getByText(/Try again in \d+ s/).waitFor();
+  await block.getByText(/try again in \d+ s/).waitFor();
   sure(await block.locator(".answer").count() === 1, "the block goes on");
 }
 

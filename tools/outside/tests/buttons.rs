@@ -154,7 +154,10 @@ fn visitors_press_and_talk() -> Result<()> {
 #[ignore = "wants Chromium"]
 fn without_a_chapter_a_button_says_what_to_type() -> Result<()> {
     print_book()?;
-    let mut front = Dev::prepare(&ledger::root().join("wrangler"), &[])?;
+    // Otherwise it would find the chapters of any other server on this machine.
+    let alone = tempfile::tempdir()?;
+    let registry = ("WRANGLER_REGISTRY_PATH", alone.path().display().to_string());
+    let mut front = Dev::prepare(&ledger::root().join("wrangler"), &[registry])?;
     front.set_var(
         "VISITOR_KEY",
         "a key that is long enough for a test of this book",

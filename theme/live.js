@@ -359,6 +359,24 @@
     return make("p", { className: "visitor" }, guest ? "The objects of your host:" : "These objects are yours alone:", ...guest ? [tab] : [reset, tab, share], says);
   }
 
+  // The chapter's own page, if it has one, is behind this page as well.
+  function ownPage(link, chapter) {
+    const { pathname, search } = new URL(link.href);
+    const here = make("a", { href: `/live/${chapter}${pathname}${search}`, target: "_blank", textContent: "behind this page" });
+    here.addEventListener("click", async (event) => {
+      event.preventDefault();
+      // At once, while the click still allows it.
+      const tab = open();
+      try {
+        await visitor();
+        tab.location = here.href;
+      } catch {
+        tab.location = link.href;
+      }
+    });
+    link.after(" (or ", here, ")");
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     for (const element of document.querySelectorAll("[data-live]")) {
       const { chapter, run: lines } = JSON.parse(element.dataset.live);
@@ -371,6 +389,8 @@
       blocks.push(block);
     }
     label();
+    const own = document.querySelector("main .head ~ p a[href^='http://localhost:8787/']");
+    if (own && blocks.length && !guest) ownPage(own, blocks[0].chapter);
     if (guest && blocks.length) {
       const leave = make("a", { href: location.pathname, textContent: "Leave" });
       document.querySelector("main .head, main h1").after(make("p", { className: "guest" }, "You are a guest here: Run plays with the objects of your host. ", leave));

@@ -11,6 +11,7 @@ const BLOCK = 150_000;
 const TABS = 3;
 const COUNTER = "ch02-a-first-object.html";
 const ROOM = "ch06-websockets.html";
+const SEATS = "ch04-sql-storage.html";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -177,6 +178,20 @@ async function sockets(browser: Browser, url: string, wrong: (what: string) => v
   await block.locator(".note", { hasText: "closed: " }).nth(1).waitFor();
 }
 
+/** The page of a chapter itself is behind its page in the book, with the same objects. */
+async function behind(browser: Browser, url: string, wrong: (what: string) => void) {
+  const context = await browser.newContext();
+  const page = await visit(context, `${url}/${SEATS}`, wrong);
+  const opens = context.waitForEvent("page");
+  await page.getByRole("link", { name: "behind this page" }).click();
+  const seats = await opens;
+  await seats.getByRole("button", { name: /3B/ }).waitFor();
+  sure(new URL(seats.url()).pathname === "/live/ch04/", `it is at ${seats.url()}`);
+  const block = blockWith(page, '"seatNumber":"3B","name":"Ada"');
+  sure(await press(block) === "done", "the seat is not booked");
+  await seats.getByRole("button", { name: /3B.*Ada/ }).waitFor();
+}
+
 /** A page after its buttons were pressed, light and dark, wide and on a phone. */
 async function looks(browser: Browser, url: string, wrong: (what: string) => void) {
   for (const colorScheme of ["light", "dark"] as const) {
@@ -233,7 +248,7 @@ await open(async (browser, url, how, pageList, judgedList) => {
   const wrong = (what: string) => { faults.push(what); };
   if (how === "press") return await pressAll(browser, url!, pageList!.split(","), judgedList!.split(","));
   if (how === "around") {
-    for (const part of [visitors, keyboard, sockets, looks, limits]) await part(browser, url!, wrong);
+    for (const part of [visitors, keyboard, sockets, behind, looks, limits]) await part(browser, url!, wrong);
   } else {
     await nothing(browser, url!, how!, wrong);
   }

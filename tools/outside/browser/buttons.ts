@@ -50,8 +50,10 @@ const texts = async (block: Locator) => (await answers(block)).map(({ text }) =>
 /** The button of a block with this text. */
 const blockWith = (page: Page, text: string) => page.locator(".live", { has: page.locator("pre code", { hasText: text }) }).first();
 
-/** Every button of some pages, from top to bottom; of the exercises only those of the pages in `judged`. */
-async function pressAll(browser: Browser, url: string, pages: string[], judged: string[]) {
+/** Every button of some pages, from top to bottom. */
+async function pressAll(browser: Browser, url: string, pages: string[]) {
+  // Exercises are judged one after the other.
+  let judge: Promise<unknown> = Promise.resolve();
   await Promise.all(Array.from({ length: TABS }, async () => {
     for (let path = pages.shift(); path; path = pages.shift()) {
       const faults: string[] = [];
@@ -60,8 +62,10 @@ async function pressAll(browser: Browser, url: string, pages: string[], judged: 
       const page = await visit(context, `${url}/${path}`, (what) => faults.push(what));
       for (const block of await page.locator(".live").all()) {
         const steps = await block.getAttribute("data-live");
-        if (steps!.includes('"do":"exercise"') && !judged.includes(path)) continue;
-        const state = await press(block);
+        const judged = steps!.includes('"do":"exercise"');
+        const pressed = judged ? judge.then(() => press(block)) : press(block);
+        if (judged) judge = pressed;
+        const state = await pressed;
         console.log(JSON.stringify({
           page: path, state, faults: faults.splice(0), answers: await answers(block),
           varies: await block.getAttribute("data-varies") !== null,
@@ -243,10 +247,10 @@ async function nothing(browser: Browser, url: string, how: string, wrong: (what:
   await members.locator(".failed", { hasText: "In your clone: " }).waitFor();
 }
 
-await open(async (browser, url, how, pageList, judgedList) => {
+await open(async (browser, url, how, pageList) => {
   const faults: string[] = [];
   const wrong = (what: string) => { faults.push(what); };
-  if (how === "press") return await pressAll(browser, url!, pageList!.split(","), judgedList!.split(","));
+  if (how === "press") return await pressAll(browser, url!, pageList!.split(","));
   if (how === "around") {
     for (const part of [visitors, keyboard, sockets, behind, looks, limits]) await part(browser, url!, wrong);
   } else {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::{end_group, npx};
 
 /// How long a script in the browser may take.
-const BROWSER_LIMIT: Duration = Duration::from_secs(240);
+const BROWSER_LIMIT: Duration = Duration::from_secs(480);
 /// The names under which Chromium is installed.
 const NAMES: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];

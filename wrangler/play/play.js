@@ -193,11 +193,16 @@ export class Keeper extends DurableObject {
   async alarm() {
     const { kv } = this.ctx.storage;
     const old = Date.now() - idle(this.env);
-    for (const [key, asked] of kv.list()) {
+    for (const [key, asked] of [...kv.list()]) {
       if (asked > old) continue;
-      // If this fails the alarm is tried again, with the object still written down.
-      await this.#empty(this.#stub(key));
-      kv.delete(key);
+      try {
+        await this.#empty(this.#stub(key));
+        kv.delete(key);
+      } catch (error) {
+        // It stays written down, and must not keep the others from their turn.
+        console.error(`${key} cannot be emptied: ${error}`);
+        kv.put(key, Date.now());
+      }
     }
     const left = [...kv.list()].map(([, asked]) => asked);
     if (left.length > 0) await this.ctx.storage.setAlarm(Math.min(...left) + idle(this.env));

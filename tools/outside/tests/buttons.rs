@@ -145,8 +145,8 @@ fn visitors_press_and_talk() -> Result<()> {
     Ok(())
 }
 
-/// Where a chapter does not run, and on a copy of the book with no Worker at all, a
-/// button says what to type instead.
+/// Where a chapter does not run, and on a copy of the book with no Worker at all, served
+/// or as files, a button says what to type instead.
 #[test]
 #[ignore = "wants Chromium"]
 fn without_a_chapter_a_button_says_what_to_type() -> Result<()> {
@@ -174,7 +174,10 @@ fn without_a_chapter_a_button_says_what_to_type() -> Result<()> {
          [assets]\ndirectory = \"site\"\nhtml_handling = \"none\"\n",
     )?;
     let server = Dev::start_in(folder.path(), &[])?;
-    let said = drive("buttons.ts", &[&server.url(), "static"])?;
-    ensure!(said.contains("all as it should be"), "{said}");
+    let file = format!("file://{}", folder.path().join("site").display());
+    for copy in [server.url(), file] {
+        let said = drive("buttons.ts", &[&copy, "static"])?;
+        ensure!(said.contains("all as it should be"), "{copy}: {said}");
+    }
     Ok(())
 }

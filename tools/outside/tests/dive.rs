@@ -131,9 +131,12 @@ impl Host {
     /// A program that dives, with the surroundings of a dive.
     fn run_as(&self, words: &[String]) -> Result<Command> {
         let path = std::env::var("PATH").context("no PATH")?;
-        let mut command = Command::new(&words[0]);
+        // Whoever runs the tests in the background has them ignore Ctrl-C, and a shell
+        // cannot hear again what it was started to ignore.
+        let mut command = Command::new("/usr/bin/env");
         command
-            .args(&words[1..])
+            .args(["--default-signal=INT", "--default-signal=QUIT"])
+            .args(words)
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env("STAND_IN", self.path("stand-in"))

@@ -34,8 +34,8 @@ const LEDGER: &str = "ledger";
 pub enum Ask {
     /// A request with a body of so many bytes.
     Request { bytes: u64 },
-    /// A socket. The answer is its number.
-    Socket,
+    /// The same, for a socket. The answer is its number.
+    Socket { bytes: u64 },
     /// The socket with this number is closed.
     Closed { number: u64 },
     /// A new visitor of this address.
@@ -48,7 +48,7 @@ impl Ask {
     pub fn url(self) -> String {
         match self {
             Self::Request { bytes } => format!("https://gate/request/{bytes}"),
-            Self::Socket => "https://gate/socket".to_owned(),
+            Self::Socket { bytes } => format!("https://gate/socket/{bytes}"),
             Self::Closed { number } => format!("https://gate/closed/{number}"),
             Self::Visitor => "https://gate/visitor".to_owned(),
         }
@@ -60,7 +60,7 @@ impl Ask {
         let number = parts.next().map(str::parse::<u64>);
         match (word, number) {
             ("request", Some(Ok(bytes))) => Some(Self::Request { bytes }),
-            ("socket", None) => Some(Self::Socket),
+            ("socket", Some(Ok(bytes))) => Some(Self::Socket { bytes }),
             ("closed", Some(Ok(number))) => Some(Self::Closed { number }),
             ("visitor", None) => Some(Self::Visitor),
             _ => None,
@@ -105,7 +105,11 @@ impl Ledger {
         Verdict::Yes
     }
 
-    fn socket(&mut self, now: u64) -> Verdict {
+    fn socket(&mut self, requests: &Cell<u64>, bytes: u64, now: u64) -> Verdict {
+        match self.request(requests, bytes, now) {
+            Verdict::Yes => {}
+            no => return no,
+        }
         self.sockets.retain(|(_, until)| *until > now);
         if self.sockets.len() >= SOCKETS {
             let first = self.sockets.iter().map(|(_, until)| until - now).min();
@@ -163,7 +167,7 @@ impl DurableObject for Gate {
         let mut ledger: Ledger = storage.get(LEDGER).await?.unwrap_or_default();
         let verdict = match ask {
             Ask::Request { bytes } => ledger.request(&self.requests, bytes, now),
-            Ask::Socket => ledger.socket(now),
+            Ask::Socket { bytes } => ledger.socket(&self.requests, bytes, now),
             Ask::Closed { number } => ledger.closed(number),
             Ask::Visitor => ledger.visitor(self.visitors, now),
         };
@@ -207,7 +211,7 @@ mod tests {
     fn asks_travel() {
         for ask in [
             Ask::Request { bytes: 7 },
-            Ask::Socket,
+            Ask::Socket { bytes: 9 },
             Ask::Closed { number: 3 },
             Ask::Visitor,
         ] {
@@ -215,7 +219,7 @@ mod tests {
             let path = url.strip_prefix("https://gate").unwrap();
             assert_eq!(Ask::of(path), Some(ask));
         }
-        for path in ["/", "/request", "/request/x", "/socket/1", "/else"] {
+        for path in ["/", "/request", "/request/x", "/socket", "/else"] {
             assert_eq!(Ask::of(path), None, "{path}");
         }
     }
@@ -246,20 +250,37 @@ mod tests {
         assert_eq!(ledger.request(&used, 0, NOW + 500), Verdict::Yes);
     }
 
+    /// To ask for a socket is a request, too.
+    #[test]
+    fn sockets_are_requests() {
+        let used = Cell::new(0);
+        let mut ledger = Ledger::default();
+        for _ in 0..300 {
+            assert_eq!(ledger.request(&used, 0, NOW), Verdict::Yes);
+        }
+        let no = Verdict::No("requests", 100);
+        assert_eq!(ledger.socket(&used, 0, NOW), no);
+        assert!(ledger.sockets.is_empty());
+    }
+
     /// A place is free when a socket is closed, or its time is over.
     #[test]
     fn sockets() {
+        let used = Cell::new(0);
         let mut ledger = Ledger::default();
         for number in 1..=20 {
-            assert_eq!(ledger.socket(NOW + number), Verdict::Number(number));
+            assert_eq!(
+                ledger.socket(&used, 0, NOW + number),
+                Verdict::Number(number)
+            );
         }
         let no = Verdict::No("open sockets", SOCKET_MS - 29);
-        assert_eq!(ledger.socket(NOW + 30), no);
+        assert_eq!(ledger.socket(&used, 0, NOW + 30), no);
         assert_eq!(ledger.closed(5), Verdict::Yes);
-        assert_eq!(ledger.socket(NOW + 30), Verdict::Number(21));
-        assert!(matches!(ledger.socket(NOW + 30), Verdict::No(..)));
+        assert_eq!(ledger.socket(&used, 0, NOW + 30), Verdict::Number(21));
+        assert!(matches!(ledger.socket(&used, 0, NOW + 30), Verdict::No(..)));
         let later = NOW + 1 + SOCKET_MS;
-        assert_eq!(ledger.socket(later), Verdict::Number(22));
+        assert_eq!(ledger.socket(&used, 0, later), Verdict::Number(22));
     }
 
     /// Visitors of one address come one after the other.

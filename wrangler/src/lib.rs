@@ -73,12 +73,7 @@ async fn respond(req: Request, env: &Env, ctx: &Context) -> Outcome {
         Some(Route::Live { chapter, url }) => match env.service(&binding(&chapter))
         {
             Ok(worker) => live(req, &url, &worker, env, ctx).await,
-            Err(_) => {
-                let page = pages(req).await?;
-                let headers = Headers::from_iter(page.headers().entries());
-                headers.set("Live-Refused", "down")?;
-                Ok(page.with_headers(headers))
-            }
+            Err(_) => with_headers(pages(req).await?, &[("Live-Refused", "down")]),
         },
         Some(_) if req.method() != Method::Post => Err(Refusal::Method.into()),
         Some(Route::Visitor) => welcome(&req, &url, env).await,
@@ -101,10 +96,15 @@ async fn live(
     let asked = Asked::of(url)?;
     let (visitor, owner) = known(&req, asked.invitation.as_deref(), env)?;
     let bytes = body_length(&req)?;
-    let verdict = ask(env, &visitor, Ask::Request { bytes }).await?;
+    let upgrade = req.headers().get("Upgrade")?;
+    let upgrades = upgrade.is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+    let asks =
+        if upgrades { Ask::Socket { bytes } } else { Ask::Request { bytes } };
+    let mut verdict = ask(env, &visitor, asks).await?;
     if verdict.status_code() != 200 {
         return Ok(verdict);
     }
+    let lease = verdict.text().await?.parse().ok();
     let to_chapter = at(&req, &asked.url)?;
     let headers = to_chapter.headers();
     strip(headers)?;
@@ -112,17 +112,6 @@ async fn live(
         headers.set(name, value)?;
     }
     headers.set(VISITOR, &owner)?;
-    let upgrade = req.headers().get("Upgrade")?;
-    let upgrades = upgrade.is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
-    let lease = if upgrades {
-        let mut verdict = ask(env, &visitor, Ask::Socket).await?;
-        if verdict.status_code() != 200 {
-            return Ok(verdict);
-        }
-        verdict.text().await?.parse().ok()
-    } else {
-        None
-    };
     let answer = match reach(worker, to_chapter).await {
         Ok(answer) => answer,
         Err(down) => {
@@ -306,8 +295,13 @@ fn strip(headers: &Headers) -> Result<()> {
 
 /// An answer with the headers of all live answers.
 fn dressed(answer: Response) -> Outcome {
+    with_headers(answer, &HEADERS)
+}
+
+/// An answer with more headers. Those of an answer that was fetched cannot be changed.
+fn with_headers(answer: Response, more: &[(&str, &str)]) -> Outcome {
     let headers = Headers::from_iter(answer.headers().entries());
-    for (name, value) in HEADERS {
+    for (name, value) in more {
         headers.set(name, value)?;
     }
     Ok(answer.with_headers(headers))

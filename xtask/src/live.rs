@@ -48,16 +48,18 @@ pub fn configs(
     for (name, value) in vars {
         table(&mut config, "vars")?.insert((*name).into(), (*value).into());
     }
-    let mut files = vec![write(&front, folder, &config)?];
+    let own = own_folder(folder, &front)?;
+    let mut files = vec![write(&own, &config)?];
     if place == Where::Here {
-        copy_vars(&front, folder)?;
+        copy_vars(&front, &own)?;
     }
     for chapter in chapters {
         let mut config = start(&chapter.dir)?;
-        wrap(chapter, folder, &mut config)?;
+        let own = own_folder(folder, &chapter.dir)?;
+        wrap(chapter, &own, &mut config)?;
         match place {
             Where::Here => {
-                copy_vars(&chapter.dir, folder)?;
+                copy_vars(&chapter.dir, &own)?;
                 // So that a test need not wait for an hour.
                 if let Ok(idle) = std::env::var(IDLE) {
                     table(&mut config, "vars")?.insert(IDLE.into(), idle.into());
@@ -65,9 +67,16 @@ pub fn configs(
             }
             Where::Published => publish(&chapter.dir, &mut config)?,
         }
-        files.push(write(&chapter.dir, folder, &config)?);
+        files.push(write(&own, &config)?);
     }
     Ok(files)
+}
+
+/// The folder of one Worker.
+fn own_folder(folder: &Path, dir: &Path) -> Result<PathBuf> {
+    let own = folder.join(file_name(dir));
+    fs::create_dir_all(&own)?;
+    Ok(own)
 }
 
 /// A Worker's own configuration, without a build and with absolute paths.
@@ -105,8 +114,7 @@ fn wrap(chapter: &Chapter, folder: &Path, config: &mut Table) -> Result<()> {
         let class = class.context("a binding without a class")?;
         writeln!(script, "export const {class} = house(classes.{class});")?;
     }
-    let file = folder.join(&chapter.name).join("live.js");
-    fs::create_dir_all(folder.join(&chapter.name))?;
+    let file = folder.join("live.js");
     fs::write(&file, script)?;
     insert(config, "main", path(&file));
 
@@ -146,9 +154,7 @@ fn publish(dir: &Path, config: &mut Table) -> Result<()> {
 /// Secrets for your own machine lie beside the configuration.
 fn copy_vars(dir: &Path, folder: &Path) -> Result<()> {
     let vars = dir.join(".dev.vars");
-    let folder = folder.join(file_name(dir));
     let copy = folder.join(".dev.vars");
-    fs::create_dir_all(folder)?;
     if vars.exists() {
         fs::copy(vars, copy)?;
     } else if copy.exists() {
@@ -157,9 +163,7 @@ fn copy_vars(dir: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write(dir: &Path, folder: &Path, config: &Table) -> Result<PathBuf> {
-    let folder = folder.join(file_name(dir));
-    fs::create_dir_all(&folder)?;
+fn write(folder: &Path, config: &Table) -> Result<PathBuf> {
     let file = folder.join("wrangler.toml");
     fs::write(&file, toml::to_string(config)?)?;
     Ok(file)

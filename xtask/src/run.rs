@@ -5,18 +5,13 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
-pub use outside::npx;
+pub use outside::{cargo, npx};
 
 /// A program that will run in the root of the repository.
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.current_dir(ledger::root());
     command
-}
-
-/// The same cargo that runs this program.
-pub fn cargo() -> Command {
-    program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
 }
 
 /// How the command looks when typed.

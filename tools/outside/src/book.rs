@@ -1,8 +1,10 @@
 //! The whole book as its reader has it: `cargo xtask serve`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{Socket, free_port, kill_group, send};
+use crate::{Socket, cargo, copy_folder, free_port, kill_group, send};
 
 /// How long it may take until the first chapter answers: all may have to be built.
 const START_LIMIT: Duration = Duration::from_secs(400);
@@ -36,12 +38,10 @@ impl Book {
         let port = free_port()?;
         let log = NamedTempFile::new()?;
         let state = tempfile::tempdir()?;
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let child = Command::new(cargo)
+        let child = cargo()
             .args(["xtask", "serve", "--port", &port.to_string(), "--persist-to"])
             .arg(state.path())
             .envs(envs.iter().copied())
-            .current_dir(ledger::root())
             .stdin(Stdio::null())
             .stdout(log.reopen()?)
             .stderr(log.reopen()?)
@@ -72,7 +72,7 @@ impl Book {
     }
 
     /// The folder with the storage of all objects.
-    pub fn state(&self) -> &std::path::Path {
+    pub fn state(&self) -> &Path {
         self.state.path()
     }
 
@@ -108,12 +108,28 @@ impl Book {
 /// # Errors
 /// If it does not print.
 pub fn print_book() -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut press = Command::new(cargo);
-    press.args(["run", "--quiet", "--package", "press"]);
-    let status = press.current_dir(ledger::root()).status()?;
-    ensure!(status.success(), "the book does not print");
+    let press = ["run", "--quiet", "--package", "press"];
+    ensure!(cargo().args(press).status()?.success(), "the book does not print");
     Ok(())
+}
+
+/// Copies the printed book into `folder/site`, which `npx wrangler dev` serves there
+/// with no Worker at all. Returns that path.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn copy_book(folder: &Path) -> Result<PathBuf> {
+    let site = folder.join("site");
+    copy_folder(&ledger::root().join("target/book"), &site)?;
+    // wrangler comes from the set-up.
+    let modules = "node_modules";
+    symlink(ledger::root().join(modules), folder.join(modules))?;
+    fs::write(
+        folder.join("wrangler.toml"),
+        "name = \"copy\"\ncompatibility_date = \"2026-11-01\"\n\
+         [assets]\ndirectory = \"site\"\nhtml_handling = \"none\"\n",
+    )?;
+    Ok(site)
 }
 
 impl Drop for Book {

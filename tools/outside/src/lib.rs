@@ -13,7 +13,7 @@ mod printed;
 mod socket;
 mod sshd;
 
-pub use book::{Book, print_book};
+pub use book::{Book, copy_book, print_book};
 pub use browser::{browser, drive};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
 pub use printed::as_printed;
@@ -457,6 +457,14 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 /// A TCP port of the loopback interface that nobody listens on just now.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// The same cargo that runs this program, ready to run in the root of the repository.
+pub fn cargo() -> Command {
+    let name = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut command = Command::new(name);
+    command.current_dir(ledger::root());
+    command
 }
 
 /// `npx`, ready to run in `dir`: quiet, without colours, and never asking anything.

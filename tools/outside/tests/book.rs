@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use outside::{Book, Copy, Dev, npx, send};
+use outside::{Book, Copy, Dev, cargo, npx, send};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
 /// has a space.
@@ -79,10 +78,7 @@ fn the_book_is_served_with_its_chapters() -> Result<()> {
 /// deployment; only the front Worker can be reached from outside.
 #[test]
 fn all_of_it_can_be_deployed() -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut publish = Command::new(cargo);
-    publish.args(["xtask", "publish", "--dry-run"]).current_dir(ledger::root());
-    let output = publish.output()?;
+    let output = cargo().args(["xtask", "publish", "--dry-run"]).output()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     assert!(output.status.success(), "{text}");
@@ -106,15 +102,12 @@ fn all_of_it_can_be_deployed() -> Result<()> {
 /// A mistake in the command line is one sentence and a failure.
 #[test]
 fn xtask_explains_a_wrong_command() -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     for (words, says) in [
         (["test", "ch99"], "there is no chapter \"ch99\""),
         (["serv", "ch01"], "unrecognized subcommand 'serv'"),
         (["exercise", "two"], "there is no chapter \"two\""),
     ] {
-        let mut command = Command::new(&cargo);
-        command.arg("xtask").args(words).current_dir(ledger::root());
-        let output = command.output()?;
+        let output = cargo().arg("xtask").args(words).output()?;
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success() && text.contains(says),
@@ -123,9 +116,7 @@ fn xtask_explains_a_wrong_command() -> Result<()> {
     }
     let taken = TcpListener::bind(("127.0.0.1", 0))?;
     let port = taken.local_addr()?.port().to_string();
-    let mut serve = Command::new(&cargo);
-    serve.args(["xtask", "serve", "--port", &port]).current_dir(ledger::root());
-    let output = serve.output()?;
+    let output = cargo().args(["xtask", "serve", "--port", &port]).output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains(&format!("port {port} is taken")), "{text}");
     Ok(())

@@ -1,12 +1,10 @@
 //! The Run buttons of the book, in a real browser, on what `cargo xtask serve` serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, ensure};
 use ledger::{Command, commands};
-use outside::{Book, Dev, as_printed, copy_folder, drive, print_book};
+use outside::{Book, Dev, as_printed, copy_book, drive, print_book};
 use serde_json::Value;
 
 /// The pages with buttons: the cover, and every chapter with an object.
@@ -154,27 +152,14 @@ fn without_a_chapter_a_button_says_what_to_type() -> Result<()> {
     // Otherwise it would find the chapters of any other server on this machine.
     let alone = tempfile::tempdir()?;
     let registry = ("WRANGLER_REGISTRY_PATH", alone.path().display().to_string());
-    let mut front = Dev::prepare(&ledger::root().join("wrangler"), &[registry])?;
-    front.set_var(
-        "VISITOR_KEY",
-        "a key that is long enough for a test of this book",
-    );
-    front.up()?;
+    let front = Dev::start_in(&ledger::root().join("wrangler"), &[registry])?;
     let said = drive("buttons.ts", &[&front.url(), "down"])?;
     ensure!(said.contains("all as it should be"), "{said}");
 
     let folder = tempfile::tempdir()?;
-    copy_folder(&ledger::root().join("target/book"), &folder.path().join("site"))?;
-    // wrangler comes from the set-up.
-    let modules = "node_modules";
-    symlink(ledger::root().join(modules), folder.path().join(modules))?;
-    fs::write(
-        folder.path().join("wrangler.toml"),
-        "name = \"copy\"\ncompatibility_date = \"2026-11-01\"\n\
-         [assets]\ndirectory = \"site\"\nhtml_handling = \"none\"\n",
-    )?;
+    let site = copy_book(folder.path())?;
     let server = Dev::start_in(folder.path(), &[])?;
-    let file = format!("file://{}", folder.path().join("site").display());
+    let file = format!("file://{}", site.display());
     for copy in [server.url(), file] {
         let said = drive("buttons.ts", &[&copy, "static"])?;
         ensure!(said.contains("all as it should be"), "{copy}: {said}");

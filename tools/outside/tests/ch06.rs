@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Command;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hmac::{Hmac, KeyInit, Mac};
-use outside::{Dev, Socket};
+use outside::{Dev, Socket, cargo};
 use sha2::Sha256;
 use tungstenite::Message;
 use wire::{FRAME_MAX, FromRoom, PROTOCOL, ToRoom, VERSION};
@@ -187,9 +186,8 @@ fn text_and_binary_clients_agree() -> Result<()> {
 #[test]
 fn the_client_of_the_page() -> Result<()> {
     let dev = start()?;
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let client = |arguments: &[&str]| -> Result<(bool, String, String)> {
-        let output = Command::new(&cargo)
+        let output = cargo()
             .current_dir(ledger::root().join("chapters-code/ch06"))
             .args(["run", "--quiet", "--locked", "--manifest-path"])
             .args(["wire/Cargo.toml", "--example", "client", "--"])
@@ -641,9 +639,8 @@ fn bad_input_is_told_and_changes_nothing() -> Result<()> {
 /// Worker, and for a server of Wasm.
 #[test]
 fn the_rules_need_nothing() -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let run = |arguments: &[&str]| -> Result<String> {
-        let output = Command::new(&cargo)
+        let output = cargo()
             .current_dir(ledger::root().join("chapters-code/ch06/room"))
             .env("CARGO_TARGET_DIR", ledger::root().join("target/copies"))
             .args(arguments)

@@ -1,11 +1,10 @@
 //! The printed book in a real browser, as it is served.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use outside::{Dev, copy_folder, drive, print_book};
+use outside::{Dev, copy_book, drive, print_book};
 
 fn book() -> PathBuf {
     ledger::root().join("target/book")
@@ -135,18 +134,9 @@ const PIXEL: &str = "data:image/gif;base64,\
 fn every_fault_is_told() -> Result<()> {
     print_book()?;
     let folder = tempfile::tempdir()?;
-    let site = folder.path().join("site");
-    copy_folder(&book(), &site)?;
+    let site = copy_book(folder.path())?;
     // The policy would forbid most of the faults.
     fs::remove_file(site.join("_headers"))?;
-    // wrangler comes from the set-up.
-    let modules = "node_modules";
-    symlink(ledger::root().join(modules), folder.path().join(modules))?;
-    fs::write(
-        folder.path().join("wrangler.toml"),
-        "name = \"spoiled\"\ncompatibility_date = \"2026-11-01\"\n\
-         [assets]\ndirectory = \"site\"\nhtml_handling = \"none\"\n",
-    )?;
     let words = "word ".repeat(400);
     let heavy = "heavy".repeat(20_000);
     fs::write(site.join("heavy.js"), format!("//{heavy}"))?;

@@ -368,8 +368,8 @@ impl Shell {
         let mut body = None;
         let mut times = None;
         let mut first = stages.remove(0);
-        let words = |words: &[String]| -> Vec<String> { words.to_vec() };
-        match words(&first).iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        let begin = first.clone();
+        match begin.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["sleep", seconds] if stages.is_empty() => {
                 return Ok(vec![Act::Sleep { s: seconds.parse()? }.into()]);
             }

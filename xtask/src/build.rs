@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
@@ -31,29 +31,22 @@ pub fn build(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the Worker in `dir` with worker-build.
+/// Builds the Worker in `dir` with worker-build; not if `BUILT` names a folder with
+/// all of them.
 pub fn worker(dir: &Path, mode: &str) -> Result<()> {
+    if ledger::built(dir) != dir.join("build") {
+        return Ok(());
+    }
     run(npx(dir).args(["worker-build", mode])).map(drop)
 }
 
 /// Builds the Worker in `dir` for development, unless it is built already and
 /// nothing that it is made from has changed since.
 pub fn worker_if_changed(dir: &Path) -> Result<()> {
-    let built = |file: &str| modified(&dir.join("build").join(file));
-    let built = built("index.js").min(built("index_bg.wasm"));
-    let mut newest = modified(&root().join("Cargo.lock"))
-        .max(modified(&root().join("package-lock.json")));
-    for file in ledger::files(dir)? {
-        newest = newest.max(modified(&file));
-    }
-    if built.is_none() || built <= newest {
+    if !outside::built_already(dir)? {
         worker(dir, "--dev")?;
     }
     Ok(())
-}
-
-fn modified(file: &Path) -> Option<SystemTime> {
-    fs::metadata(file).and_then(|meta| meta.modified()).ok()
 }
 
 /// Builds the Worker in `dir` without a word, with more environment variables.

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ledger::{Chapter, Command, chapters_named, commands, read, root};
-use outside::{Dev, as_printed};
+use outside::{By, Dev, as_printed};
 use tempfile::TempDir;
 
 use crate::fences::{fences, place};
 use crate::run::program;
 use crate::setup;
-use crate::tally::Tally;
+use crate::tally::{End, Outcome};
 
 /// How long one command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
@@ -62,18 +62,33 @@ pub fn record(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the blocks of these chapters; every command is one check.
-pub fn compare(chapters: &[Chapter], tally: &mut Tally) -> Result<Summary> {
-    let mut summary = Summary::default();
-    for chapter in chapters {
-        let page = run_page(chapter, &mut |line, command, _, outcome| {
-            let here = format!("{}:{line}", place(&chapter.page));
-            tally.note(&format!("{here}: `{}`", command.text), outcome);
-        })?;
-        summary.ran += page.ran;
-        summary.not_run.extend(page.not_run);
+/// Runs the blocks of a chapter's page; every command is one check.
+pub fn compare(chapter: &Chapter) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let mut last = Instant::now();
+    let page = run_page(chapter, &mut |line, command, _, outcome| {
+        let name = format!("{}:{line}: `{}`", place(&chapter.page), command.text);
+        let outcome =
+            Outcome { time: last.elapsed(), ..Outcome::new(&name, outcome.into()) };
+        last = Instant::now();
+        outcomes.push(outcome);
+    });
+    let end = match &page {
+        Ok(_) => End::Passed,
+        Err(error) => End::Failed(format!("{error:#}")),
+    };
+    let mut all = Outcome::new(&place(&chapter.page), end);
+    if let Ok(Summary { ran, not_run }) = page {
+        all.said = format!(
+            "    {ran} console blocks ran, {} cannot run here",
+            not_run.len()
+        );
+        for (place, reason) in not_run {
+            all.said += &format!("\n    {place}: {reason}");
+        }
     }
-    Ok(summary)
+    outcomes.push(all);
+    outcomes
 }
 
 /// Sees each command: its line, itself, what came back, and whether that fits.
@@ -81,7 +96,7 @@ type See<'a> = dyn FnMut(usize, &Command, &str, Result<()>) + 'a;
 
 fn run_page(chapter: &Chapter, see: &mut See<'_>) -> Result<Summary> {
     let mut summary = Summary::default();
-    let mut dev = Dev::prepare(&chapter.dir, &[])?;
+    let mut dev = Dev::prepare_by(By::Wrangler, &chapter.dir, &[])?;
     let mut shell = Shell::start()?;
     for fence in
         fences(&chapter.page)?.iter().filter(|fence| fence.language() == "console")

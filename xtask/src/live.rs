@@ -36,7 +36,7 @@ pub fn configs(
 ) -> Result<Vec<PathBuf>> {
     let front = root().join("wrangler");
     let mut config = start(&front)?;
-    insert(&mut config, "main", path(&front.join("build/index.js")));
+    insert(&mut config, "main", path(&ledger::built(&front).join("index.js")));
     let runs = |service: &Value| {
         let name = service.get("service").and_then(Value::as_str);
         chapters.iter().any(|chapter| name == Some(&chapter.name))
@@ -94,7 +94,7 @@ fn start(dir: &Path) -> Result<Table> {
 /// Puts the wrapper around a chapter that has objects, and gives it a class that knows
 /// which of them are whose. See `wrangler/play/play.js`.
 fn wrap(chapter: &Chapter, folder: &Path, config: &mut Table) -> Result<()> {
-    let built = chapter.dir.join("build/index.js");
+    let built = ledger::built(&chapter.dir).join("index.js");
     let Some(objects) = config.get("durable_objects") else {
         insert(config, "main", path(&built));
         return Ok(());

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod console;
 mod fences;
+mod jobs;
 mod judge;
 mod live;
 mod publish;
@@ -45,6 +46,10 @@ enum Task {
     Test {
         /// Only what concerns these chapters (all, if there are none).
         chapters: Vec<String>,
+        /// Inject every fault as often as the figures on the pages say, and not just
+        /// a few times.
+        #[arg(long)]
+        long: bool,
     },
     /// Run the truth gates alone: fast, and without the runtime.
     Check,
@@ -86,7 +91,7 @@ fn main() -> ExitCode {
         Task::Serve { chapters, port, persist_to } => {
             serve::serve(&chapters, port, &persist_to)
         }
-        Task::Test { chapters } => test::test(&chapters),
+        Task::Test { chapters, long } => test::test(&chapters, long),
         Task::Check => check::check(),
         Task::Record { chapters } => console::record(&chapters),
         Task::Build { chapters } => build::build(&chapters),

@@ -1,6 +1,7 @@
 //! Tests inside the runtime, by Vitest.
 
-use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ledger::{chapters_named, read, root};
@@ -9,6 +10,7 @@ use serde_json::Value;
 use crate::build::{worker, worker_if_changed};
 use crate::run::{capture, echo, npx};
 use crate::setup;
+use crate::tally::{self, End};
 
 /// What became of one test.
 pub struct Outcome {
@@ -19,6 +21,20 @@ pub struct Outcome {
     pub status: String,
     /// Why it failed.
     pub message: String,
+    pub time: Duration,
+}
+
+impl Outcome {
+    /// As it is counted with all other tests.
+    pub fn counted(self) -> tally::Outcome {
+        let end = match self.status.as_str() {
+            "passed" => End::Passed,
+            "failed" => End::Failed(self.message),
+            _ => End::Skipped(self.status),
+        };
+        let name = format!("{}#{}", self.file, self.test);
+        tally::Outcome { name, end, time: self.time, said: String::new() }
+    }
 }
 
 /// `cargo xtask exercise`
@@ -34,7 +50,7 @@ pub fn exercise(name: &str, if_changed: bool) -> Result<()> {
         } else {
             worker(&chapter.dir, "--release")?;
         }
-        for outcome in run(&[&chapter.name], true)? {
+        for outcome in run(&[&chapter.name], true, None)? {
             match outcome.status.as_str() {
                 "passed" => println!("{}: done", outcome.test),
                 _ => println!("{}: not yet", outcome.test),
@@ -46,9 +62,15 @@ pub fn exercise(name: &str, if_changed: bool) -> Result<()> {
 
 /// Runs the tests of these projects (all, if there are none), or what their pages
 /// ask the reader to try.
-pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
-    let file = root().join("target/vitest.json");
-    let _ = fs::remove_file(&file);
+///
+/// `built` is a folder with the Workers as they are built, if not each in its own.
+pub fn run(
+    projects: &[&str],
+    exercises: bool,
+    built: Option<&Path>,
+) -> Result<Vec<Outcome>> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("report.json");
     let mut vitest = npx(&root());
     vitest
         .args(["vitest", "run"])
@@ -56,8 +78,13 @@ pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
     if exercises {
         vitest.env("EXERCISES", "1");
     }
+    if let Some(built) = built {
+        vitest.env("BUILT", built);
+    }
     echo(&vitest);
-    vitest.args(["--reporter=json", "--outputFile.json=target/vitest.json"]);
+    vitest
+        .arg("--reporter=json")
+        .arg(format!("--outputFile.json={}", file.display()));
     let (status, text) = capture(&mut vitest)?;
     ensure!(file.exists(), "Vitest did not run ({status}):\n{text}");
 
@@ -81,6 +108,10 @@ pub fn run(projects: &[&str], exercises: bool) -> Result<Vec<Outcome>> {
                 file: path.clone(),
                 test: word(test, "title"),
                 status: word(test, "status"),
+                time: Duration::from_secs_f64(
+                    test["duration"].as_f64().unwrap_or_default().max(0.0)
+                        / 1_000.0,
+                ),
                 message: list(test, "failureMessages")
                     .iter()
                     .filter_map(Value::as_str)

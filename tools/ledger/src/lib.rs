@@ -101,6 +101,16 @@ pub fn chapters_named(names: &[String]) -> Result<Vec<Chapter>> {
 /// Folders that programs write: nobody edits, checks or copies what is in them.
 pub const GENERATED: [&str; 4] = ["build", "node_modules", "target", ".wrangler"];
 
+/// Where the Worker in `dir` is built: in its own `build/`, or, if `BUILT` names a
+/// folder, in a folder of that one with its name. There the tests have a build that
+/// nothing changes while they run beside each other.
+pub fn built(dir: &Path) -> PathBuf {
+    match std::env::var_os("BUILT") {
+        Some(all) => Path::new(&all).join(file_name(dir)),
+        None => dir.join("build"),
+    }
+}
+
 /// The entries of a folder, sorted.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir)

@@ -16,6 +16,9 @@ pub struct Proof {
     pub line: usize,
     /// As in `api 12`, `trap T20`, `claim in-memory`.
     pub proves: Vec<String>,
+    /// The words of the `runs:` line above it, or of its file: what a runner should
+    /// know that has tests run beside each other.
+    pub runs: Vec<String>,
 }
 
 impl Proof {
@@ -72,16 +75,24 @@ fn files_in(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 fn scan(file: &str, text: &str) -> Vec<Proof> {
     let mut proofs = Vec::new();
-    let mut proves = Vec::new();
+    let (mut proves, mut runs, mut file_runs) =
+        (Vec::new(), Vec::new(), Vec::new());
     let mut rust_test = false;
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
-        if let Some((_, ids)) =
-            line.split_once("proves:").filter(|_| line.starts_with("//"))
-        {
-            proves.extend(
-                ids.split(',').map(|id| id.trim().trim_end_matches('.').to_owned()),
-            );
+        let list = |key: &str| {
+            let (_, words) =
+                line.split_once(key).filter(|_| line.starts_with("//"))?;
+            let words =
+                words.split(',').map(|word| word.trim().trim_end_matches('.'));
+            Some(words.map(str::to_owned).collect::<Vec<_>>())
+        };
+        if let Some(ids) = list("proves:") {
+            proves.extend(ids);
+        } else if let Some(words) = list("runs:") {
+            let all =
+                if line.starts_with("//!") { &mut file_runs } else { &mut runs };
+            all.extend(words);
         } else if line == "#[test]" {
             rust_test = true;
         } else if let Some(test) = test_name(line, rust_test) {
@@ -91,6 +102,7 @@ fn scan(file: &str, text: &str) -> Vec<Proof> {
                 test: test.to_owned(),
                 line: at + 1,
                 proves,
+                runs: [file_runs.clone(), std::mem::take(&mut runs)].concat(),
             });
             rust_test = false;
         }
@@ -120,11 +132,21 @@ mod tests {
             test: test.into(),
             line,
             proves: proves.iter().map(|id| id.to_string()).collect(),
+            runs: Vec::new(),
         };
         assert_eq!(
             scan("f", typescript),
             [proof("a name leads home", 3, &["api 12", "trap T20"])]
         );
         assert_eq!(scan("f", rust), [proof("lasts", 4, &["claim lasts"])]);
+    }
+
+    /// How a test is to be run stands above it, or at the head of its file.
+    #[test]
+    fn finds_how_tests_run() {
+        let text = "//! A file.\n//! runs: serve\n/// It waits.\n/// runs: waits\n\
+                    #[test]\nfn waits() {\n}\n#[test]\nfn works() {\n";
+        let runs: Vec<_> = scan("f", text).into_iter().map(|it| it.runs).collect();
+        assert_eq!(runs, [vec!["serve", "waits"], vec!["serve"]]);
     }
 }

@@ -68,7 +68,7 @@ impl Book {
     /// # Errors
     /// If the server does not upgrade.
     pub fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Result<Socket> {
-        Socket::open_at(self.port, path, headers)
+        Socket::open_at("localhost", self.port, path, headers)
     }
 
     /// The folder with the storage of all objects.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Answer, Dev, agent, send_by};
+use crate::base::{agent, send_by};
+use crate::{Answer, Base, Dev};
 
 /// How long a crowd may take.
 const CROWD_LIMIT: Duration = Duration::from_secs(120);
@@ -60,14 +61,14 @@ pub struct Acknowledged {
 /// # Errors
 /// If a request gets no answer at all.
 pub fn crowd(
-    dev: &Dev,
+    at: &Base,
     clients: usize,
     count: usize,
     ask: impl Fn(usize) -> Ask + Sync,
 ) -> Result<Vec<Answer>> {
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::with_capacity(count));
-    let url = dev.url();
+    let url = at.url();
     let client = || -> Result<()> {
         let agent = agent();
         loop {

@@ -25,7 +25,8 @@ impl Dev {
     pub fn heap(&self) -> Result<u64> {
         // The debugger listens to a browser, and to nobody without an origin.
         let origin = [("Origin", "http://localhost"), ("User-Agent", "load")];
-        let mut debugger = Socket::open_at(self.debugger, "/ws", &origin)?;
+        let (port, path) = self.debugger();
+        let mut debugger = Socket::open_at("localhost", port, path, &origin)?;
         // https://chromedevtools.github.io/devtools-protocol/v8/
         // A collection is not over when the next question is answered: ask again.
         let mut usage = Value::Null;

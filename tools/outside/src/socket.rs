@@ -10,7 +10,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
-use crate::Dev;
+use crate::Base;
 
 /// How long the answer to an upgrade is waited for.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(60);
@@ -37,8 +37,8 @@ impl Socket {
     ///
     /// # Errors
     /// If the server does not upgrade.
-    pub fn open(dev: &Dev, path: &str) -> Result<Self> {
-        Self::open_with(dev, path, &[])
+    pub fn open(at: &Base, path: &str) -> Result<Self> {
+        Self::open_with(at, path, &[])
     }
 
     /// Opens a WebSocket with more headers.
@@ -47,20 +47,21 @@ impl Socket {
     /// If the server does not upgrade. A refusal by HTTP is a
     /// [`tungstenite::Error::Http`], which has its status and its body.
     pub fn open_with(
-        dev: &Dev,
+        at: &Base,
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self> {
-        Self::open_at(dev.port(), path, headers)
+        Self::open_at(at.host(), at.port(), path, headers)
     }
 
-    /// Opens a WebSocket at any port of this machine.
+    /// Opens a WebSocket anywhere.
     pub(crate) fn open_at(
+        host: &str,
         port: u16,
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self> {
-        let url = format!("ws://localhost:{port}{path}");
+        let url = format!("ws://{host}:{port}{path}");
         let mut request = url.into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(
@@ -68,7 +69,7 @@ impl Socket {
                 HeaderValue::from_str(value)?,
             );
         }
-        let stream = TcpStream::connect(("localhost", port))?;
+        let stream = TcpStream::connect((host, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(UPGRADE_LIMIT))?;
         let opened = tungstenite::client(request, stream);

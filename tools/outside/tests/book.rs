@@ -10,6 +10,7 @@ use outside::{Book, Copy, Dev, cargo, npx, send};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
 /// has a space.
+/// runs: copy
 #[test]
 fn copied_out_chapters_can_be_deployed() -> Result<()> {
     for chapter in ledger::chapters()? {
@@ -32,6 +33,7 @@ fn copied_out_chapters_can_be_deployed() -> Result<()> {
 
 /// `cargo xtask serve` shows the book with a chapter running behind it, answers what
 /// is nobody's with the book's own 404 page, and ends all that it started on Ctrl-C.
+/// runs: serve
 #[test]
 fn the_book_is_served_with_its_chapters() -> Result<()> {
     let mut book = Book::serve(&[])?;
@@ -125,6 +127,7 @@ fn xtask_explains_a_wrong_command() -> Result<()> {
 /// An edit in `src` is built and served without a restart; an edit anywhere else is
 /// not noticed.
 /// proves: trap T26
+/// runs: copy
 #[test]
 fn only_edits_in_src_are_noticed() -> Result<()> {
     let copy = Copy::of("ch01")?;
@@ -154,6 +157,7 @@ fn only_edits_in_src_are_noticed() -> Result<()> {
 
 /// `strip` alone takes away what wasm-bindgen needs to know.
 /// proves: trap T25
+/// runs: copy
 #[test]
 fn strip_alone_breaks_the_build() -> Result<()> {
     let copy = Copy::of("ch01")?;
@@ -167,6 +171,7 @@ fn strip_alone_breaks_the_build() -> Result<()> {
 /// With Node's timers `setTimeout` answers with an object, and `Delay` wants a
 /// number.
 /// proves: trap T27
+/// runs: copy
 #[test]
 fn delay_panics_on_timers_of_node() -> Result<()> {
     let copy = Copy::of("ch01")?;

@@ -1,4 +1,5 @@
 //! The Run buttons of the book, in a real browser, on what `cargo xtask serve` serves.
+//! runs: serve
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -41,6 +41,7 @@ fn an_id_outlasts_the_server() -> Result<()> {
 
 /// An idle object leaves the memory by itself, and the count goes with it.
 /// proves: claim memory-idle
+/// runs: waits
 #[test]
 fn an_idle_object_forgets() -> Result<()> {
     let dev = Dev::start("ch02")?;

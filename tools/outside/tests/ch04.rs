@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use outside::{Ask, Copy, Dev, Socket, crowd, drive, storm};
+use outside::{Ask, Copy, Dev, Socket, crowd, drive, storm, times};
 use serde_json::{Value, json};
 
 const LETTERS: [char; 6] = ['A', 'B', 'C', 'D', 'E', 'F'];
@@ -81,13 +81,13 @@ fn a_storm_sells_each_seat_once() -> Result<()> {
 }
 
 /// What was acknowledged before the server died under load is there afterwards, and
-/// nothing is there twice: 20 kills, each with bookings and entries in flight.
+/// nothing is there twice; each kill has bookings and entries in flight.
 /// proves: claim booking-killed
 #[test]
 fn no_acknowledged_write_is_lost() -> Result<()> {
     let mut dev = Dev::start("ch04")?;
     let (mut bookings, mut entries) = (0, 0);
-    for run in 0..20 {
+    for run in 0..times(3, 20) {
         // Even requests book a seat on one of many flights, odd ones write an entry.
         let flight = |n: usize| format!("R{run}-{}", n / 2 / 60);
         let ask = |n: usize| match n % 2 {
@@ -167,6 +167,7 @@ fn a_booking_outlasts_a_restart() -> Result<()> {
 /// second with its bookings, and a new deployment that cannot take its step keeps
 /// them too.
 /// proves: claim booking-deployed
+/// runs: copy
 #[test]
 fn a_new_deployment_takes_the_bookings_along() -> Result<()> {
     let copy = Copy::of("ch04")?;
@@ -219,7 +220,7 @@ fn a_new_deployment_takes_the_bookings_along() -> Result<()> {
 #[test]
 #[ignore = "wants Chromium"]
 fn two_tabs_see_each_other() -> Result<()> {
-    let dev = Dev::start("ch04")?;
+    let dev = Dev::wrangler(&ledger::root().join("chapters-code/ch04"), &[])?;
     let said = drive("ch04.ts", &[&dev.url()])?;
     ensure!(said.contains("two tabs agree"), "{said}");
     Ok(())
@@ -242,6 +243,7 @@ fn a_socket_comes_back_after_a_kill() -> Result<()> {
 
 /// A close is answered, whatever its code: the browser does not have to think that its
 /// line broke.
+/// runs: waits
 #[test]
 fn a_close_is_answered() -> Result<()> {
     let dev = Dev::start("ch04")?;

@@ -5,10 +5,9 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use outside::{Ask, Copy, Dev, storm};
+use outside::{Ask, Copy, Dev, storm, times};
 use serde_json::Value;
 
-const RUNS: usize = 20;
 const CLIENTS: usize = 8;
 const ENOUGH: usize = 200;
 
@@ -59,6 +58,7 @@ fn until(
 /// lost. The runtime tries again after about 2, 4 and 8 seconds; then the batch is in
 /// each mailbox exactly once.
 /// proves: claim effect-once, trap T22
+/// runs: waits
 #[test]
 fn three_failures_and_then_once() -> Result<()> {
     let dev = Dev::start("ch05")?;
@@ -99,6 +99,7 @@ fn three_failures_and_then_once() -> Result<()> {
 /// came while nobody was there at once, the others at their time. Nobody has to call
 /// the objects.
 /// proves: claim alarm-killed
+/// runs: waits
 #[test]
 fn alarms_ring_after_a_kill() -> Result<()> {
     let mut dev = Dev::start("ch05")?;
@@ -128,16 +129,17 @@ fn alarms_ring_after_a_kill() -> Result<()> {
     Ok(())
 }
 
-/// Twenty times the server is killed with requests and deliveries in flight. Each
+/// Again and again the server is killed with requests and deliveries in flight. Each
 /// item and each timer that was acknowledged is delivered, and nothing is delivered
 /// twice.
 fn storm_of_kills() -> Result<()> {
+    let runs = times(3, 20);
     let chapter = ledger::root().join("chapters-code/ch05");
     let mut dev = Dev::prepare(&chapter, &[])?;
     dev.up()?;
     let mut acknowledged = Vec::new();
     let mut sent = 0;
-    for run in 0..RUNS {
+    for run in 0..runs {
         // Some letters are turned away; others are kept, and their answers are lost.
         dev.post("/mailboxes/storm/closed", "1")?;
         dev.post("/mailboxes/storm/mute", "1")?;
@@ -171,7 +173,7 @@ fn storm_of_kills() -> Result<()> {
             *delivered.entry(item).or_default() += 1;
         }
     }
-    for run in 0..RUNS {
+    for run in 0..runs {
         let schedule = format!("/schedules/storm-{run}");
         until(60, "the timers have rung", || {
             Ok(json(&dev, &schedule)?["timers"]
@@ -184,7 +186,7 @@ fn storm_of_kills() -> Result<()> {
         }
     }
     println!(
-        "{RUNS} kills: {sent} sent, {} acknowledged, {} delivered; {doubles} letters came \
+        "{runs} kills: {sent} sent, {} acknowledged, {} delivered; {doubles} letters came \
          again and were dropped",
         acknowledged.len(),
         delivered.len()
@@ -227,10 +229,11 @@ fn outlast_the_retries() -> Result<()> {
     Ok(())
 }
 
-/// Twenty kills under load lose nothing and double nothing; and an outage longer than
+/// Kills under load lose nothing and double nothing; and an outage longer than
 /// the runtime's six retries loses nothing either. Both take two minutes, so they run
 /// side by side.
 /// proves: claim kill-storm, claim retries-run-out
+/// runs: copy
 #[test]
 fn kills_and_outages_lose_nothing() -> Result<()> {
     scope(|scope| {
@@ -245,6 +248,7 @@ fn kills_and_outages_lose_nothing() -> Result<()> {
 /// What was acknowledged is delivered after a restart, and by the code of a new
 /// deployment on the same state.
 /// proves: claim redeployed
+/// runs: copy
 #[test]
 fn a_new_deployment_delivers_what_the_old_one_took() -> Result<()> {
     let copy = Copy::of("ch05")?;

@@ -6,11 +6,9 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use outside::{Ask, Dev, drive, storm};
+use outside::{Ask, Dev, drive, storm, times};
 use serde_json::{Value, json};
 
-/// How often the server is killed.
-const KILLS: usize = 10;
 /// How long the script in the browser may take to come to a certain point.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,13 +53,14 @@ fn kept(dev: &Dev, book: &str) -> Result<(u64, u64)> {
 
 /// What was acknowledged before the server died under load is there afterwards: each
 /// line once, unchanged, in its place, and nothing is between that nobody sent. One
-/// book, ten kills, each with lines in flight.
+/// book; each kill has lines in flight.
 /// proves: claim guest-book-killed
 #[test]
 fn signed_lines_outlast_kill_and_restart() -> Result<()> {
+    let kills = times(3, 10);
     let mut dev = Dev::start("ch08")?;
     let (mut before, mut acknowledged): (Vec<Value>, _) = (Vec::new(), 0);
-    for run in 0..KILLS {
+    for run in 0..kills {
         let name = format!("run {run}");
         let ask = |n: usize| signing("storm", &name, &format!("line {n}"));
         let heard = storm(&mut dev, 16, 200, ask)?;
@@ -108,7 +107,7 @@ fn signed_lines_outlast_kill_and_restart() -> Result<()> {
         before = now;
     }
     println!(
-        "{KILLS} kills: {acknowledged} lines acknowledged, {} there",
+        "{kills} kills: {acknowledged} lines acknowledged, {} there",
         before.len()
     );
     Ok(())
@@ -148,7 +147,7 @@ fn told(folder: &Path, what: &str, over: impl Fn() -> bool) -> Result<()> {
 #[test]
 #[ignore = "wants Chromium"]
 fn the_page_shows_what_is_kept_where() -> Result<()> {
-    let mut dev = Dev::start("ch08")?;
+    let mut dev = Dev::wrangler(&ledger::root().join("chapters-code/ch08"), &[])?;
     let (url, folder) = (dev.url(), tempfile::tempdir()?);
     let tell = |what| std::fs::write(folder.path().join(what), "");
     let at = folder.path().display().to_string();

@@ -1,5 +1,6 @@
 //! The chapters as visitors of the book play with them: apart from each other, and only
 //! so much.
+//! runs: serve
 
 use std::path::Path;
 use std::thread::sleep;

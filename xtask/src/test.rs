@@ -368,34 +368,50 @@ impl Program {
         let mut jobs = Vec::new();
         for test in self.list(&[])? {
             let name = format!("tools/outside/tests/{file}.rs#{test}");
-            let skipped = (!is_there && ignored.contains(&test))
-                .then(|| format!("there is no {what} here"));
+            let skipped =
+                (!is_there && ignored.contains(&test)).then_some(what);
             let proof = proofs.iter().find(|proof| proof.name() == name);
             let runs = proof.map(|proof| proof.runs.clone()).unwrap_or_default();
-            let mut command = Command::new(&self.file);
-            command
-                .args([&test, "--exact", "--include-ignored", "--nocapture"])
-                .current_dir(&self.dir)
-                .env("BUILT", root().join(BUILT))
-                .env("RUST_BACKTRACE", "0");
-            if plan.long {
-                command.env("LONG", "1");
-            }
-            jobs.push(Job {
-                name: format!("{file} {test}"),
+            let command = || {
+                let mut command = Command::new(&self.file);
+                command
+                    .args([&test, "--exact", "--include-ignored", "--nocapture"])
+                    .current_dir(&self.dir)
+                    .env("BUILT", root().join(BUILT))
+                    .env("RUST_BACKTRACE", "0");
+                command
+            };
+            let job = |name: String, runs, mut command: Command| Job {
+                name: name.clone(),
                 part: "from outside",
                 runs,
                 work: Box::new(move || vec![one(name, skipped, &mut command)]),
-            });
+            };
+            if plan.long {
+                let mut long = command();
+                long.env("LONG", "1");
+                // Behind `npx wrangler dev`, too, as often as in the other depth. There
+                // is one folder of the chapter for all of them.
+                if plan.chapters.iter().any(|chapter| chapter.name == file) {
+                    let mut wrangler = command();
+                    wrangler.env("SERVER", "wrangler");
+                    let runs = [runs.clone(), vec![format!("folder of {file}")]].concat();
+                    let name = format!("{name} behind wrangler dev");
+                    jobs.push(job(name, runs, wrangler));
+                }
+                jobs.push(job(name, runs, long));
+            } else {
+                jobs.push(job(name, runs, command()));
+            }
         }
         Ok(jobs)
     }
 }
 
 /// Runs one test from outside.
-fn one(name: String, skipped: Option<String>, command: &mut Command) -> Outcome {
-    if let Some(why) = skipped {
-        return Outcome::new(&name, End::Skipped(why));
+fn one(name: String, lacks: Option<&str>, command: &mut Command) -> Outcome {
+    if let Some(what) = lacks {
+        return Outcome::new(&name, End::Skipped(format!("there is no {what} here")));
     }
     let (good, text, time) = match finish(command, LIMIT) {
         Ok(done) => done,

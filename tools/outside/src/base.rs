@@ -24,7 +24,7 @@ pub struct Base {
 }
 
 /// An answer, whatever its status.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
     pub headers: ureq::http::HeaderMap,

@@ -316,3 +316,43 @@ fn bad_input_is_told_and_changes_nothing() -> Result<()> {
     );
     Ok(())
 }
+
+/// Two servers on the state of one are in each other's way: writes fail, and say why.
+/// Whoever works alone again finds the count of one of them, and goes on.
+#[test]
+fn two_servers_on_one_state_break_each_others_writes() -> Result<()> {
+    let state = tempfile::tempdir()?;
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let dir = ledger::root().join("chapters-code/ch03");
+        let mut dev = Dev::prepare(&dir, &[])?;
+        dev.persist_to(Some(state.path()));
+        dev.up()?;
+        both.push(dev);
+    }
+    let failed = scope(|scope| {
+        let threads: Vec<_> = both
+            .iter()
+            .map(|dev| {
+                scope.spawn(|| crowd(dev, 4, 400, |_| Ask::get("/increment?name=A")))
+            })
+            .collect();
+        let answers = threads.into_iter().map(|thread| {
+            thread.join().ok().context("a client panicked")?
+        });
+        let answers = answers.collect::<Result<Vec<_>>>()?.concat();
+        Ok::<_, anyhow::Error>(answers.iter().filter(|it| it.status == 500).count())
+    })?;
+    ensure!(failed > 0, "800 increments by two servers, and none failed");
+    let busy = "database is locked: SQLITE_BUSY";
+    ensure!(both.iter().any(|dev| dev.log().contains(busy)), "{}", both[0].log());
+    println!("800 increments by two servers at once: {failed} failed");
+    both.pop();
+    let alone = &mut both[0];
+    alone.down();
+    alone.up()?;
+    let kept = count(alone, "A")?;
+    alone.get("/increment?name=A")?;
+    assert_eq!(count(alone, "A")?, kept + 1);
+    Ok(())
+}

@@ -218,7 +218,7 @@ fn locked() -> Result<()> {
         let from = package.get("resolved").and_then(|from| from.as_str());
         ensure!(
             from.is_none_or(|from| !from.contains("://")),
-            "package-lock.json: {name} names a registry: run npm with --omit-lockfile-registry-resolved"
+            "package-lock.json: {name} names a registry: `npm install` in the root leaves that out"
         );
     }
     Ok(())
@@ -502,6 +502,32 @@ fn formatting() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the canary tries is the newest of everybody's code. The job that runs it may
+    /// write nothing, and the one that writes issues runs nothing of the repository.
+    #[test]
+    fn the_canary_cannot_write() -> Result<()> {
+        let file = root().join(".github/workflows/canary.yml");
+        let text = read(&file)?;
+        let (head, jobs) = text.split_once("\njobs:\n").context("no jobs")?;
+        assert!(!head.contains(": write"), "{head}");
+        // A job's name stands two blanks from the left, what is in it further in.
+        let begins =
+            |line: &str| line.starts_with("  ") && !line.starts_with("   ");
+        let mut kinds = Vec::new();
+        for line in jobs.lines().filter(|line| !line.trim().starts_with('#')) {
+            if begins(line) {
+                kinds.push((false, false));
+            }
+            let (writes, runs) = kinds.last_mut().context("a line of no job")?;
+            *writes |= line.contains(": write");
+            *runs |= ["uses:", "cargo ", "npm ", "npx ", ".ci/", "git "]
+                .iter()
+                .any(|program| line.contains(program));
+        }
+        assert_eq!(kinds, [(false, true), (true, false)]);
+        Ok(())
+    }
 
     /// Versions and dates are found; addresses, counts and links are not taken for
     /// them.

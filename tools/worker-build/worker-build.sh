@@ -8,9 +8,9 @@ root=$(cd -P -- "$(dirname -- "$0")/../.." && pwd) || exit
 tools=$root/.tools/bin
 
 # The set-up's own, or the first of PATH, without npm's folders: there this file would find itself.
-others=$(printf %s "$PATH" | tr : '\n' | grep -v node_modules | tr '\n' :)
+others=$(printf %s "$PATH" | tr : '\n' | grep -v node_modules | paste -sd: -)
 program=$(PATH=$tools:$others && command -v worker-build) || {
-  echo 'worker-build is not set up yet: run `cargo xtask setup` once, then try again.' >&2
+  echo "worker-build is not set up yet: run \`cargo xtask setup\` once, then try again." >&2
   exit 1
 }
 

@@ -1,9 +1,9 @@
 //! The book and its chapters, running.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -104,7 +104,6 @@ pub fn serve(names: &[String], port: u16, state: &Path, trace: bool) -> Result<(
 fn own_folder(state: &Path) -> Result<PathBuf> {
     let folder = state.join("serve");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
     Ok(folder)
 }
 

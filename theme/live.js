@@ -263,7 +263,7 @@
       told.append("In your clone: ", make("code", { textContent: line }));
     }
     if (none && !exercise) {
-      const here = `http://localhost:8787/${location.pathname.split("/").pop()}`;
+      const here = `http://localhost:8700/${location.pathname.split("/").pop()}`;
       told.append(", then ", make("a", { href: here, textContent: here }));
     }
     return told;

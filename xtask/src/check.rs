@@ -8,7 +8,7 @@ use ledger::{
     Chapter, Versions, chapters, file_name, obligations, proofs, read, root,
 };
 
-use crate::fences::{self, fences, pages, place};
+use crate::fences::{self, SHARED, fences, pages, place};
 use crate::run::{capture, cargo, npx, program};
 use crate::setup;
 use crate::tally::Tally;
@@ -40,6 +40,7 @@ pub fn gates(tally: &mut Tally) {
             println!("{count} items, traps and claims have a test that names them")
         }),
     );
+    tally.note("the lock of npm", locked());
     tally.note("citations", citations());
     tally.note("chapters", alike());
     tally.note("the official pages", official());
@@ -64,8 +65,12 @@ pub fn gates(tally: &mut Tally) {
 }
 
 /// What a shell of any system must be able to run.
-const SCRIPTS: [&str; 3] =
-    [".mp.dive.sh", ".mp.local.sh", "tools/outside/tests/multipass/multipass"];
+const SCRIPTS: [&str; 4] = [
+    ".mp.dive.sh",
+    ".mp.local.sh",
+    "tools/outside/tests/multipass/multipass",
+    "tools/worker-build/worker-build.sh",
+];
 
 /// A gate that is a program of the system, which may be missing; but not in CI.
 fn by_program(
@@ -197,6 +202,28 @@ fn check_proofs() -> Result<usize> {
     Ok(obligations.len())
 }
 
+/// Whatever npm fetches is what the lock names, byte for byte, from whichever registry.
+fn locked() -> Result<()> {
+    let lock = read(&root().join("package-lock.json"))?;
+    let lock: serde_json::Value = serde_json::from_str(&lock)?;
+    let packages = lock.get("packages").and_then(|packages| packages.as_object());
+    for (name, package) in packages.context("package-lock.json has no packages")? {
+        // The others are folders of the repository.
+        let fetched =
+            name.starts_with("node_modules/") && package.get("link").is_none();
+        ensure!(
+            !fetched || package.get("integrity").is_some(),
+            "package-lock.json: {name} has no integrity; `npm view <package>@<version> dist.integrity` tells it"
+        );
+        let from = package.get("resolved").and_then(|from| from.as_str());
+        ensure!(
+            from.is_none_or(|from| !from.contains("://")),
+            "package-lock.json: {name} names a registry: `npm install` in the root leaves that out"
+        );
+    }
+    Ok(())
+}
+
 /// A chapter's traps and claims are told on its page; a page that speaks of
 /// surviving says where that is tested.
 fn citations() -> Result<()> {
@@ -304,15 +331,6 @@ const FILES: [&str; 7] = [
     "src/rules.rs",
     "src/web.rs",
 ];
-/// What is the same in every chapter that has it, word for word: chapters stand
-/// alone, so each has its own copy.
-pub const SHARED: [&str; 5] = [
-    ".cargo/config.toml",
-    "src/web.rs",
-    "src/query.rs",
-    "src/transaction.rs",
-    "src/migrations.rs",
-];
 
 /// A Worker, chapter or not, is compiled and run with the settings of the first.
 fn configured_alike(dir: &Path, first: &Path) -> Result<()> {
@@ -333,13 +351,17 @@ fn configured_alike(dir: &Path, first: &Path) -> Result<()> {
         "{}: not the compatibility settings of the chapters",
         place(&file)
     );
-    let worker_build =
-        format!("worker-build@{}\n", Versions::read()?.of("worker-build")?);
+    let versions = Versions::read()?;
+    let version = versions.of("worker-build")?;
+    let takes = format!(
+        "[ \"$(worker-build --version)\" = {version} ] || {{ cargo install --locked \
+         worker-build@{version} && PATH=~/.cargo/bin:$PATH; }} || exit\n"
+    );
     ensure!(
-        wrangler.contains(&worker_build),
-        "{}: should install {}",
+        wrangler.contains(&takes),
+        "{}: should take worker-build {version} and no other:\n{}",
         place(&file),
-        worker_build.trim()
+        takes.trim()
     );
     Ok(())
 }
@@ -428,7 +450,7 @@ fn links() -> Result<()> {
         "--skip",
         "^https://",
         "--skip",
-        "localhost:8787",
+        "localhost:(8700|8787)",
     ]);
     let output = linkinator.output().context("cannot start linkinator")?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)
@@ -480,6 +502,32 @@ fn formatting() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the canary tries is the newest of everybody's code. The job that runs it may
+    /// write nothing, and the one that writes issues runs nothing of the repository.
+    #[test]
+    fn the_canary_cannot_write() -> Result<()> {
+        let file = root().join(".github/workflows/canary.yml");
+        let text = read(&file)?;
+        let (head, jobs) = text.split_once("\njobs:\n").context("no jobs")?;
+        assert!(!head.contains(": write"), "{head}");
+        // A job's name stands two blanks from the left, what is in it further in.
+        let begins =
+            |line: &str| line.starts_with("  ") && !line.starts_with("   ");
+        let mut kinds = Vec::new();
+        for line in jobs.lines().filter(|line| !line.trim().starts_with('#')) {
+            if begins(line) {
+                kinds.push((false, false));
+            }
+            let (writes, runs) = kinds.last_mut().context("a line of no job")?;
+            *writes |= line.contains(": write");
+            *runs |= ["uses:", "cargo ", "npm ", "npx ", ".ci/", "git "]
+                .iter()
+                .any(|program| line.contains(program));
+        }
+        assert_eq!(kinds, [(false, true), (true, false)]);
+        Ok(())
+    }
 
     /// Versions and dates are found; addresses, counts and links are not taken for
     /// them.

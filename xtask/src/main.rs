@@ -30,17 +30,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Serve the book at http://localhost:8787/ with the chapters running behind
+    /// Serve the book at http://localhost:8700/ with the chapters running behind
     /// it.
     Serve {
         /// Only these chapters run (all, if there are none).
         chapters: Vec<String>,
         /// The port to listen on.
-        #[arg(long, default_value_t = 8787)]
+        #[arg(long, default_value_t = serve::PORT)]
         port: u16,
-        /// The folder for the storage of the objects.
+        /// The folder for the storage of the objects, and for what the server writes.
         #[arg(long, default_value = ".wrangler/state")]
         persist_to: PathBuf,
+        /// Have wrangler record a trace of every request, which makes each slower.
+        #[arg(long)]
+        trace: bool,
     },
     /// Run everything that CI runs.
     Test {
@@ -88,8 +91,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
-        Task::Serve { chapters, port, persist_to } => {
-            serve::serve(&chapters, port, &persist_to)
+        Task::Serve { chapters, port, persist_to, trace } => {
+            serve::serve(&chapters, port, &persist_to, trace)
         }
         Task::Test { chapters, long } => test::test(&chapters, long),
         Task::Check => check::check(),

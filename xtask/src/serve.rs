@@ -1,10 +1,12 @@
 //! The book and its chapters, running.
 
 use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,9 @@ use crate::live::{self, Where};
 use crate::run::npx;
 use crate::setup;
 
+/// Where the book is served, unless another port is asked for. 8787 is left to the
+/// chapters: their pages name it.
+pub const PORT: u16 = 8700;
 /// How often files are looked at where the system does not tell of changes.
 const LOOK: Duration = Duration::from_secs(1);
 /// Editors write a file in several steps; wait until they are done.
@@ -31,9 +36,12 @@ enum Event {
 }
 
 /// `cargo xtask serve`
-pub fn serve(names: &[String], port: u16, state: &Path) -> Result<()> {
+pub fn serve(names: &[String], port: u16, state: &Path, trace: bool) -> Result<()> {
     let begin = Instant::now();
     let chapters = chapters_named(names)?;
+    let state = root().join(state);
+    let folder = own_folder(&state)?;
+    let _alone = alone(&folder, port)?;
     if TcpListener::bind(("127.0.0.1", port)).is_err() {
         bail!(
             "port {port} is taken: end what listens there, or add `--port {}`",
@@ -68,7 +76,19 @@ pub fn serve(names: &[String], port: u16, state: &Path) -> Result<()> {
     }
 
     let judge = Judge::start(&chapters)?;
-    let mut server = Server::start(&chapters, port, state, judge.url())?;
+    let vars = [("EXERCISES", judge.url())];
+    let configs = live::configs(&folder, &chapters, Where::Here, &vars)?;
+    let mut wrangler = npx(&root());
+    wrangler
+        .args(["wrangler", "dev", "--port", &port.to_string(), "--persist-to"])
+        .arg(state)
+        .args(["--show-interactive-dev-session=false", "--log-level", "warn"])
+        .args(configs.iter().flat_map(|config| [Path::new("--config"), config]))
+        // By default it is one for the machine: the front door would find the
+        // chapters of another clone, and of who works on one, behind it.
+        .env("WRANGLER_REGISTRY_PATH", folder.join("registry"))
+        .env("X_LOCAL_OBSERVABILITY", trace.to_string());
+    let mut server = Server::start(&mut wrangler, port)?;
     println!(
         "\nThe book is at http://localhost:{port}/ after {:.0} s. Ctrl-C ends it.",
         begin.elapsed().as_secs_f64()
@@ -77,6 +97,33 @@ pub fn serve(names: &[String], port: u16, state: &Path) -> Result<()> {
         println!("  http://localhost:{port}/live/{}/", chapter.name);
     }
     watch(&events, &chapters, &mut server)
+}
+
+/// The folder for what a server writes beside the storage of its objects. The judge's
+/// token and the chapters' secrets are in it: they are for nobody else's eyes.
+fn own_folder(state: &Path) -> Result<PathBuf> {
+    let folder = state.join("serve");
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    Ok(folder)
+}
+
+/// Holds a lock until it is dropped: two servers on one storage lose what they have
+/// acknowledged. The system releases it however this program ends.
+fn alone(folder: &Path, port: u16) -> Result<File> {
+    let file = folder.join("lock");
+    let lock = File::options().append(true).create(true).open(&file)?;
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => bail!(
+            "{} already: end that one with Ctrl-C, or give this one a storage of its own with `--persist-to`",
+            fs::read_to_string(&file)?
+        ),
+        // Some mounts know no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    let pid = std::process::id();
+    let who = format!("process {pid} serves the book at http://localhost:{port}/");
+    fs::write(&file, who)?;
+    Ok(lock)
 }
 
 /// What tells of changed files: the system, or a look at them every second if it is
@@ -177,43 +224,28 @@ fn rebuild(paths: &[PathBuf], chapters: &[Chapter]) {
 /// One `wrangler dev` for the front Worker and all chapters.
 struct Server {
     child: Child,
+    /// Kills the group when its input ends. The system ends that when this program is
+    /// gone, however it went, and nobody is left to end the group.
+    watch: Option<Child>,
 }
 
 impl Server {
-    fn start(
-        chapters: &[Chapter],
-        port: u16,
-        state: &Path,
-        judge: &str,
-    ) -> Result<Self> {
-        let folder = root().join("target/serve");
-        let vars = [("EXERCISES", judge)];
-        let configs = live::configs(&folder, chapters, Where::Here, &vars)?;
-        let mut wrangler = npx(&root());
-        wrangler.args([
-            "wrangler",
-            "dev",
-            "--port",
-            &port.to_string(),
-            "--persist-to",
-        ]);
-        wrangler.arg(state);
-        wrangler.args([
-            "--show-interactive-dev-session=false",
-            "--log-level",
-            "warn",
-        ]);
-        wrangler.args(
-            configs
-                .iter()
-                .flat_map(|config| [Path::new("--config"), config.as_path()]),
-        );
-        let child = wrangler
+    /// Starts a command in a group of its own, and waits until it listens at `port`.
+    fn start(command: &mut Command, port: u16) -> Result<Self> {
+        let child = command
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
             .context("cannot start npx")?;
-        let mut server = Self { child };
+        let group = i32::try_from(child.id())?;
+        let mut server = Self { child, watch: None };
+        // Nothing is ever written into its input.
+        let watch = Command::new("sh")
+            .args(["-c", "cat && kill -9 0"])
+            .stdin(Stdio::piped())
+            .process_group(group)
+            .spawn();
+        server.watch = Some(watch.context("cannot start sh")?);
         let begin = Instant::now();
         while outside::send("GET", &format!("http://localhost:{port}/"), b"")
             .is_err()
@@ -239,5 +271,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         outside::stop_group(&mut self.child);
+        if let Some(watch) = &mut self.watch {
+            // It was in that group.
+            let _ = watch.wait();
+        }
     }
 }

@@ -9,6 +9,7 @@ mod versions;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -17,10 +18,28 @@ pub use console::{Command, commands};
 pub use proofs::{Proof, proofs, test_files};
 pub use versions::Versions;
 
-/// The folder of the repository.
+/// The folder of the repository, found when the program runs: a clone may have been
+/// copied together with what was compiled in it. It is the one to which the package
+/// belongs that cargo runs; without cargo, the one around the current folder.
+///
+/// Where there is none, it says so in one sentence and ends the program.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_owned()
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let folders = package.into_iter().chain(std::env::current_dir());
+        folders.filter_map(|folder| repository(&folder)).next().unwrap_or_else(|| {
+            eprintln!("error: this is not inside a clone of the book: go there, then try again");
+            std::process::exit(1)
+        })
+    });
+    ROOT.clone()
+}
+
+/// The repository around a folder: the one that holds this very crate.
+fn repository(folder: &Path) -> Option<PathBuf> {
+    let mut around = folder.ancestors();
+    let root = around.find(|dir| dir.join("tools/ledger/Cargo.toml").is_file());
+    root.map(Path::to_owned)
 }
 
 /// Reads a file of the repository, with its name in the error.

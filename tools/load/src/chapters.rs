@@ -48,7 +48,8 @@ pub fn chapters() -> Result<()> {
             dev.set_var("MESSAGES_PER_SECOND", "1000000");
             dev.up()?;
             let url = format!("ws://localhost:{}{path}", dev.port());
-            let load = Load { protocol, url, rooms, sockets, limit: STEP_LIMIT };
+            let (greets, limit) = (true, STEP_LIMIT);
+            let load = Load { protocol, url, rooms, sockets, greets, limit };
             line(chapter, &dev, &load)?;
         }
     }

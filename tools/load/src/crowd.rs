@@ -32,6 +32,9 @@ pub struct Load {
     pub rooms: usize,
     /// How many sockets are in each room.
     pub sockets: usize,
+    /// Whether the server says something to each socket that has come in. If it does
+    /// not, a socket counts as in as soon as it is open.
+    pub greets: bool,
     /// How long a step (join, talk, leave) may take.
     pub limit: Duration,
 }
@@ -117,7 +120,7 @@ impl Crowd {
         let begin = Instant::now();
         let tasks = (0..load.rooms).map(|room| {
             let url = load.url.replace("{room}", &format!("load-{room}"));
-            runtime.spawn(Room::join(load.protocol, url, load.sockets))
+            runtime.spawn(Room::join(load.clone(), url))
         });
         let tasks: Vec<_> = tasks.collect();
         let rooms = runtime.block_on(async {
@@ -125,7 +128,7 @@ impl Crowd {
                 stream::iter(tasks).then(async |task| task.await?).try_collect();
             timeout(load.limit, all)
                 .await
-                .context("not everybody got in in time")?
+                .context("not everybody got in in time: if the server says nothing until it is spoken to, add `--no-greeting`")?
         })?;
         let joined = Joined { sockets, took: begin.elapsed() };
         let (protocol, limit) = (load.protocol, load.limit);
@@ -189,9 +192,9 @@ impl Crowd {
 }
 
 impl Room {
-    async fn join(protocol: Protocol, url: String, sockets: usize) -> Result<Self> {
-        let join = |client| enter(protocol, url.clone(), client);
-        let sockets: Vec<Socket> = stream::iter(0..sockets)
+    async fn join(load: Load, url: String) -> Result<Self> {
+        let join = |client| enter(&load, &url, client);
+        let sockets: Vec<Socket> = stream::iter(0..load.sockets)
             .map(join)
             .buffered(JOINERS)
             .try_collect()
@@ -285,11 +288,15 @@ impl Room {
 }
 
 /// One client comes into a room.
-async fn enter(protocol: Protocol, url: String, client: usize) -> Result<Socket> {
+async fn enter(load: &Load, url: &str, client: usize) -> Result<Socket> {
+    let protocol = load.protocol;
     let (mut socket, _) =
-        connect_async(&url).await.with_context(|| format!("cannot open {url}"))?;
+        connect_async(url).await.with_context(|| format!("cannot open {url}"))?;
     if let Some(hello) = protocol.hello(client) {
         socket.send(Message::text(hello)).await?;
+    }
+    if !load.greets {
+        return Ok(socket);
     }
     while let Some(received) = socket.next().await {
         let Some(text) = text(received?)? else { continue };
@@ -345,6 +352,7 @@ mod tests {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Fault {
         None,
+        Silent,
         Lost,
         Twice,
         LastTwice,
@@ -358,7 +366,9 @@ mod tests {
         let mut sockets = Vec::new();
         for _ in 0..3 {
             let mut socket = accept_async(listener.accept().await?.0).await?;
-            socket.send(Message::text("new value: 0")).await?;
+            if fault != Fault::Silent {
+                socket.send(Message::text("new value: 0")).await?;
+            }
             sockets.push(socket);
         }
         let (mut sinks, mut ears): (Vec<_>, Vec<_>) =
@@ -395,7 +405,7 @@ mod tests {
         Ok(())
     }
 
-    fn talk_with(fault: Fault) -> Result<Talked> {
+    fn talk_with(fault: Fault, greets: bool) -> Result<Talked> {
         let server = Runtime::new()?;
         let listener = server.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
         let port = listener.local_addr()?.port();
@@ -405,6 +415,7 @@ mod tests {
             url: format!("ws://127.0.0.1:{port}/{{room}}"),
             rooms: 1,
             sockets: 3,
+            greets,
             limit: Duration::from_secs(3),
         };
         let (mut crowd, _) = Crowd::join(&load)?;
@@ -416,8 +427,19 @@ mod tests {
     /// A room that does everything right is measured.
     #[test]
     fn a_good_room() -> Result<()> {
-        let talked = talk_with(Fault::None)?;
+        let talked = talk_with(Fault::None, true)?;
         assert_eq!((talked.deliveries, talked.latency.len()), (15, 5));
+        Ok(())
+    }
+
+    /// A room that says nothing until it is spoken to, as Stateroom's own example, is
+    /// measured if that is known; else the way to say so is told.
+    #[test]
+    fn a_room_that_does_not_greet() -> Result<()> {
+        let talked = talk_with(Fault::Silent, false)?;
+        assert_eq!((talked.deliveries, talked.latency.len()), (15, 5));
+        let error = talk_with(Fault::Silent, true).map(|_| ()).unwrap_err();
+        assert!(format!("{error:#}").contains("add `--no-greeting`"), "{error:#}");
         Ok(())
     }
 
@@ -432,7 +454,7 @@ mod tests {
             (Fault::Order, "one heard"),
             (Fault::Other, "one heard"),
         ] {
-            let error = talk_with(fault).map(|_| ()).unwrap_err();
+            let error = talk_with(fault, true).map(|_| ()).unwrap_err();
             assert!(format!("{error:#}").contains(says), "{fault:?}: {error:#}");
         }
     }

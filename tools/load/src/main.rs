@@ -36,6 +36,9 @@ enum Task {
         /// How many of as many more messages may be on their way at once.
         #[arg(long, default_value_t = 8)]
         window: usize,
+        /// The server says nothing until it is spoken to: do not wait for that.
+        #[arg(long)]
+        no_greeting: bool,
     },
     /// Start ch06 and ch07, and measure both: the figures on their pages.
     Chapters,
@@ -43,8 +46,18 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
-        Task::Drive { protocol, url, rooms, sockets, messages, window } => {
-            let load = Load { protocol, url, rooms, sockets, limit: STEP_LIMIT };
+        Task::Drive {
+            protocol,
+            url,
+            rooms,
+            sockets,
+            messages,
+            window,
+            no_greeting,
+        } => {
+            let greets = !no_greeting;
+            let limit = STEP_LIMIT;
+            let load = Load { protocol, url, rooms, sockets, greets, limit };
             drive(&load, messages, window)
         }
         Task::Chapters => chapters::chapters(),

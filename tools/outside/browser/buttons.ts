@@ -235,7 +235,7 @@ async function nothing(browser: Browser, url: string, how: string, wrong: (what:
   if (how === "down") {
     sure(text.includes("does not run just now") && text.includes("cd chapters-code/ch02 && npx wrangler dev"), `down: ${text}`);
   } else {
-    sure(text.includes("cargo xtask serve") && text.includes(`http://localhost:8787/${COUNTER}`), `static: ${text}`);
+    sure(text.includes("cargo xtask serve") && text.includes(`http://localhost:8700/${COUNTER}`), `static: ${text}`);
     sure(await block.locator(".run").count() === 0, "the button is still there");
   }
   const judge = blockWith(page, "cargo xtask exercise");

@@ -1,5 +1,6 @@
 //! The whole book as its reader has it: `cargo xtask serve`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,7 @@ use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{Socket, cargo, copy_folder, free_port, kill_group, send};
+use crate::{Socket, Stat, cargo, copy_folder, free_port, kill_group, send};
 
 /// How long it may take until the first chapter answers: all may have to be built.
 const START_LIMIT: Duration = Duration::from_secs(400);
@@ -36,11 +37,27 @@ impl Book {
     /// If it ends before, or takes too long; with what it printed.
     pub fn serve(envs: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
+        Self::start(port, &["--port", &port.to_string()], envs)
+    }
+
+    /// Serves the book where its readers have it, which is one place of the machine.
+    ///
+    /// # Errors
+    /// As for [`serve`](Self::serve).
+    pub fn serve_in_its_place(envs: &[(&str, &str)]) -> Result<Self> {
+        Self::start(Self::PORT, &[], envs)
+    }
+
+    /// The port at which a reader has the book.
+    pub const PORT: u16 = 8700;
+
+    fn start(port: u16, options: &[&str], envs: &[(&str, &str)]) -> Result<Self> {
         let log = NamedTempFile::new()?;
         let state = tempfile::tempdir()?;
         let child = cargo()
-            .args(["xtask", "serve", "--port", &port.to_string(), "--persist-to"])
+            .args(["xtask", "serve", "--persist-to"])
             .arg(state.path())
+            .args(options)
             .envs(envs.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.reopen()?)
@@ -82,6 +99,44 @@ impl Book {
     /// If the log cannot be read.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.log.path())?)
+    }
+
+    /// Kills `cargo xtask serve` itself, without a word of warning, and nothing of what
+    /// it has started: `kill -9`.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The processes that it has started, and those that these have started, as folders
+    /// of `/proc`, which only Linux has.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be listed.
+    pub fn started(&self) -> Result<Vec<PathBuf>> {
+        let all = ledger::list(Path::new("/proc"))?;
+        let mut parents = BTreeSet::from([self.child.id()]);
+        let mut started = Vec::new();
+        // Until a look finds no more.
+        loop {
+            let before = started.len();
+            for process in &all {
+                let id = ledger::file_name(process).parse();
+                if let (Ok(id), Some(stat)) = (id, Stat::of(process))
+                    && parents.contains(&stat.parent)
+                    && parents.insert(id)
+                {
+                    started.push(process.clone());
+                }
+            }
+            if started.len() == before {
+                return Ok(started);
+            }
+        }
     }
 
     /// Types Ctrl-C. That reaches `cargo` and xtask; the servers are in a group of

@@ -1,12 +1,18 @@
 //! What concerns no single chapter: the front door, chapters that were copied out,
 //! and traps of the build.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use outside::{Book, Copy, Dev, cargo, npx, send};
+use outside::{Book, Copy, Dev, cargo, npx, send, stop_group};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
 /// has a space.
@@ -76,6 +82,120 @@ fn the_book_is_served_with_its_chapters() -> Result<()> {
     Ok(())
 }
 
+/// A second `cargo xtask serve` on the same storage is refused with one sentence, and
+/// the first goes on. What it writes is for its owner's eyes alone. When it is killed
+/// without a word of warning, all that it has started ends with it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_book_is_served_once_and_leaves_nothing() -> Result<()> {
+    let mut book = Book::serve(&[])?;
+    let own = book.state().join("serve");
+    assert_eq!(fs::metadata(&own)?.permissions().mode() & 0o777, 0o700);
+    let judged = fs::read_to_string(own.join("wrangler/wrangler.toml"))?;
+    assert!(judged.contains("EXERCISES"), "the token is elsewhere:\n{judged}");
+
+    // Were it not refused for the storage, it would be for the port.
+    let port: u16 = book.url().rsplit(':').next().unwrap_or_default().parse()?;
+    let second = cargo()
+        .args(["xtask", "serve", "--port", &port.to_string(), "--persist-to"])
+        .arg(book.state())
+        .output()?;
+    let said = String::from_utf8_lossy(&second.stderr);
+    let expected =
+        format!("serves the book at {}/ already: end that one", book.url());
+    assert!(!second.status.success() && said.contains(&expected), "{said}");
+    let url = format!("{}/live/ch02/counters/guest", book.url());
+    assert_eq!(send("POST", &url, b"5")?.body.trim(), "5");
+
+    let started = book.started()?;
+    let name = |process: &Path| fs::read_to_string(process.join("comm"));
+    let runtimes = started
+        .iter()
+        .filter(|process| name(process).is_ok_and(|name| name.trim() == "workerd"));
+    assert!(runtimes.count() > 0, "there is no workerd among {started:?}");
+    book.kill()?;
+    within(Duration::from_secs(5), "something is left", || {
+        // One that has ended has no command line, even if nobody has asked how.
+        let line = |process: &Path| fs::read(process.join("cmdline"));
+        Ok(started
+            .iter()
+            .all(|process| line(process).unwrap_or_default().is_empty()))
+    })?;
+    assert!(are_free(&[port]), "port {port} is taken");
+    File::open(own.join("lock"))?.try_lock()?;
+    Ok(())
+}
+
+/// Beside the book, which has a port and a registry of running Workers of its own,
+/// `npx wrangler dev` in a chapter is where the chapter's page says, and counts for
+/// itself. The book's wrangler records no traces.
+#[test]
+fn a_chapter_runs_beside_the_book() -> Result<()> {
+    const PORT: u16 = 8787;
+    let free = || Ok(are_free(&[PORT, Book::PORT]));
+    if let Err(error) = within(Duration::from_secs(60), "a port is taken", free) {
+        ensure!(std::env::var_os("CI").is_none(), error);
+        // Not by a macro, whose words only a failure shows.
+        let skipped = "SKIPPED: 8787 or 8700 is taken on this machine\n";
+        return Ok(std::io::stderr().write_all(skipped.as_bytes())?);
+    }
+    let machine = tempfile::tempdir()?;
+    let registry = machine.path().to_string_lossy();
+    let book = Book::serve_in_its_place(&[("WRANGLER_REGISTRY_PATH", &registry)])?;
+    let own = ledger::list(&book.state().join("serve/registry"))?;
+    assert!(own.iter().any(|file| file.ends_with("ch02")), "{own:?}");
+    assert_eq!(ledger::list(machine.path())?, [] as [&Path; 0]);
+    assert!(!book.state().join("v3/observability").exists(), "it records traces");
+
+    let state = tempfile::tempdir()?;
+    let log = state.path().join("log");
+    let mut dev = npx(&ledger::root().join("chapters-code/ch02"))
+        .args(["wrangler", "dev", "--show-interactive-dev-session=false"])
+        .arg("--persist-to")
+        .arg(state.path())
+        .env("WRANGLER_REGISTRY_PATH", machine.path())
+        .stdin(Stdio::null())
+        .stdout(File::create(&log)?)
+        .process_group(0)
+        .spawn()?;
+    let outcome = (|| {
+        within(Duration::from_secs(120), "the chapter is not ready", || {
+            Ok(fs::read_to_string(&log)?.contains("Ready on"))
+        })?;
+        let said = fs::read_to_string(&log)?;
+        ensure!(said.contains("Ready on http://localhost:8787\n"), "{said}");
+        // As its page has it.
+        let typed = ["-X", "POST", "localhost:8787/counters/kitchen", "-d", "5"];
+        let curl = Command::new("curl").arg("-s").args(typed).output()?;
+        ensure!(curl.stdout == b"5\n", "{curl:?}");
+        let url = format!("{}/live/ch02/counters/kitchen", book.url());
+        let answer = send("POST", &url, b"1")?;
+        ensure!(answer.body.trim() == "1", "{answer:?}");
+        Ok(())
+    })();
+    stop_group(&mut dev);
+    outcome
+}
+
+/// Whether nobody listens at these ports of the loopback interface.
+fn are_free(ports: &[u16]) -> bool {
+    ports.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+}
+
+/// Waits until something holds.
+fn within(
+    limit: Duration,
+    otherwise: &str,
+    holds: impl Fn() -> Result<bool>,
+) -> Result<()> {
+    let begin = Instant::now();
+    while !holds()? {
+        ensure!(begin.elapsed() < limit, "{otherwise} after {limit:?}");
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
 /// The front Worker and every chapter, with what keeps its visitors apart, pack for a
 /// deployment; only the front Worker can be reached from outside.
 #[test]
@@ -121,6 +241,51 @@ fn xtask_explains_a_wrong_command() -> Result<()> {
     let output = cargo().args(["xtask", "serve", "--port", &port]).output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains(&format!("port {port} is taken")), "{text}");
+    Ok(())
+}
+
+/// A chapter's build takes the worker-build that its wrangler.toml names: another one
+/// that comes first on PATH is asked for its version and for nothing else. If the right
+/// one cannot be installed the build ends.
+#[test]
+fn a_build_takes_the_version_that_it_names() -> Result<()> {
+    let copy = Copy::of("ch01")?;
+    let config = fs::read_to_string(copy.dir().join("wrangler.toml"))?;
+    let command = config.split("\"\"\"").nth(1).unwrap_or_default();
+    let home = tempfile::tempdir()?;
+    let write = |file: &str, script: &str| -> Result<()> {
+        let file = home.path().join(file);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n"))?;
+        Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o755))?)
+    };
+    fs::create_dir_all(home.path().join(".cargo/bin"))?;
+    // Each writes down how it was called. The right one takes minutes to compile, and so
+    // `cargo` is not the real one.
+    write("worker-build", "echo \"other $*\" >>\"$HOME/calls\"; echo 0.0.1")?;
+    let right = "echo \"right $*\" >>\"$HOME/calls\"";
+    let install = "echo \"cargo $*\" >>\"$HOME/calls\"; \
+                   cp \"$HOME/right\" \"$HOME/.cargo/bin/worker-build\"";
+    write("right", right)?;
+    let path = format!("{}:/usr/bin:/bin", home.path().display());
+    let build = || -> Result<(bool, String)> {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", command]).env("WRANGLER_COMMAND", "dev");
+        let (good, _) = copy.run(sh.env("HOME", home.path()).env("PATH", &path))?;
+        let calls = home.path().join("calls");
+        let said = fs::read_to_string(&calls)?;
+        fs::remove_file(calls)?;
+        Ok((good, said))
+    };
+    let versions = ledger::Versions::read()?;
+    let version = versions.of("worker-build")?;
+    let asked =
+        format!("other --version\ncargo install --locked worker-build@{version}\n");
+    write("cargo", "echo \"cargo $*\" >>\"$HOME/calls\"; exit 101")?;
+    assert_eq!(build()?, (false, asked.clone()));
+    write("cargo", install)?;
+    assert_eq!(build()?, (true, asked + "right --dev\n"));
+    write("worker-build", &format!("{right}; echo {version}"))?;
+    assert_eq!(build()?, (true, "right --version\nright --dev\n".into()));
     Ok(())
 }
 

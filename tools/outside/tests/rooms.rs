@@ -35,7 +35,7 @@ fn load(dev: &Dev, protocol: Protocol, rooms: usize, sockets: usize) -> Load {
         Protocol::Chat => "/api/room/{room}/websocket",
     };
     let url = format!("ws://localhost:{}{path}", dev.port());
-    Load { protocol, url, rooms, sockets, limit: LIMIT }
+    Load { protocol, url, rooms, sockets, greets: true, limit: LIMIT }
 }
 
 /// All come in, talk one after the other and then eight at a time, and leave. The

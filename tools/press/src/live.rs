@@ -19,6 +19,8 @@ use crate::site::{attribute, plain};
 const WITHOUT: &str = "ch01";
 /// Where a reader's server listens, as the pages write it.
 const SERVER: &str = "localhost:8787";
+/// Where the reader's book is, with every chapter running behind it.
+const BOOK: &str = "localhost:8700";
 /// What a page's script cannot set, so that the front Worker takes it from the query.
 const FORBIDDEN: [&str; 3] = ["Upgrade", "Origin", "CF-Connecting-IP"];
 /// The frames of the protocol of ch06, as the tests of its crate `wire` hold them fast.
@@ -219,7 +221,7 @@ impl Shell {
         let wanted = match self.of_page {
             // Elsewhere a block is run on the page if it asks a chapter behind the book.
             None => {
-                let live = format!("{SERVER}/live/");
+                let live = format!("{BOOK}/live/");
                 commands.iter().any(|command| command.text.contains(&live))
             }
             Some(_) => {
@@ -511,7 +513,8 @@ impl Shell {
     /// The path of an address of the reader's server, as its chapter sees it.
     fn path(&mut self, url: &str) -> Result<String> {
         let path = url.strip_prefix("ws://").unwrap_or(url);
-        let path = path.strip_prefix(SERVER).context("no address of the server")?;
+        let server = if self.of_page.is_some() { SERVER } else { BOOK };
+        let path = path.strip_prefix(server).context("no address of the server")?;
         if self.of_page.is_some() {
             return Ok(if path.is_empty() { "/" } else { path }.to_owned());
         }
@@ -831,7 +834,7 @@ mod tests {
         let html = page("", "", "$ curl localhost:8787/live/ch03/a")?;
         assert!(html.contains("\"path\":\"/live/ch03/a\""), "{html}");
         let mut cover = Shell::new(None);
-        let block = cover.block("$ curl localhost:8787/live/ch03/a", true)?;
+        let block = cover.block("$ curl localhost:8700/live/ch03/a", true)?;
         let block = block.unwrap_or_default();
         assert!(block.starts_with("{\"chapter\":\"ch03\""), "{block}");
         assert!(block.contains("\"path\":\"/a\""), "{block}");

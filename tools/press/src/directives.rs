@@ -8,6 +8,7 @@
 //! | `{{#claim in-memory}}` | a link to the test that injects the fault |
 //! | `{{#trap T20}}` | a link to the test that shows the trap |
 //! | `{{#api-of ch02}}` | the API items that a chapter covers, JavaScript beside Rust |
+//! | `{{#day src/ch02-a-first-object.md}}` | the day on which that file came, from git |
 //! | `{{#changed ch02 ch03}}` | what became of the files of a crate, as a diff |
 //! | `{{#api-map}}`, `{{#trap-list}}`, `{{#claim-list}}` | tables made from `data/*.toml` |
 //!
@@ -16,8 +17,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::process::Command;
 
 use crate::changed::changed;
+use crate::places::{Place, Places};
 use anyhow::{Context, Result, anyhow, bail};
 use ledger::{
     Chapter, Claim, Item, Proof, Status, Trap, Versions, file_name, source_url,
@@ -35,6 +38,8 @@ pub struct Directives {
     claims: Vec<Claim>,
     proofs: BTreeMap<String, Proof>,
     chapters: Vec<Chapter>,
+    /// Of each chapter, in the same order.
+    places: Vec<Places>,
 }
 
 impl Directives {
@@ -43,13 +48,19 @@ impl Directives {
             .into_iter()
             .map(|proof| (proof.name(), proof))
             .collect();
+        let chapters = ledger::chapters()?;
+        let places = chapters
+            .iter()
+            .map(|chapter| Ok(Places::of(&ledger::read(&chapter.page)?)))
+            .collect::<Result<_>>()?;
         Ok(Self {
             versions: Versions::read()?,
             api: ledger::api()?,
             traps: ledger::traps()?,
             claims: ledger::claims()?,
             proofs,
-            chapters: ledger::chapters()?,
+            chapters,
+            places,
         })
     }
 
@@ -89,6 +100,7 @@ impl Directives {
                 })?;
                 format!("[the test that shows it]({})", self.test_url(&trap.test)?)
             }
+            "day" => day(argument)?,
             "api-of" => self.api_of(argument)?,
             "changed" => {
                 let (old, new) =
@@ -115,9 +127,58 @@ impl Directives {
         Ok(format!("[{}]({})", cell(name), self.test_url(test)?))
     }
 
-    /// A link to the page of a chapter.
-    fn chapter_link(&self, name: &str) -> Result<String> {
-        Ok(format!("[{name}]({})", file_name(&self.chapter(name)?.page)))
+    /// A link to a place on the page of a chapter.
+    fn place_link<'a>(
+        &'a self,
+        chapter: &str,
+        find: impl FnOnce(&'a Places) -> Option<&'a Place>,
+    ) -> Result<Option<String>> {
+        let page = file_name(&self.chapter(chapter)?.page);
+        let places = self.chapters.iter().zip(&self.places);
+        let mut of_page = places.filter(|(of, _)| of.name == chapter);
+        let place = of_page.next().and_then(|(_, places)| find(places));
+        Ok(place.map(|Place { id, title }| {
+            format!("[{chapter}: {}]({page}#{id})", cell(title))
+        }))
+    }
+
+    /// Where a trap or a promise is told, and below that its test.
+    fn told(&self, what: &str, chapter: &str, test: &str) -> Result<String> {
+        let link = self.place_link(chapter, |places| places.cited.get(what))?;
+        let link =
+            link.with_context(|| format!("{chapter} does not tell {what}"))?;
+        Ok(format!("{link}<br>{}", self.test_link(test)?))
+    }
+
+    /// The section that teaches an item, and below that its test.
+    fn taught(&self, item: &Item) -> Result<String> {
+        let (id, chapter) = (item.id, item.chapter.as_deref());
+        let (Some(chapter), Some(test)) = (chapter, &item.test) else {
+            let due = chapter.map(|chapter| format!("due in {chapter}"));
+            return Ok(due.unwrap_or_else(|| "–".to_owned()));
+        };
+        let at = item.at.as_deref();
+        let at = at.with_context(|| format!("data/api.toml: {id} has no `at`"))?;
+        let link = self.place_link(chapter, |places| {
+            places.sections.iter().find(|section| section.id == at)
+        })?;
+        let link = link.with_context(|| {
+            format!("data/api.toml: item {id}: {chapter} has no section {at:?}")
+        })?;
+        Ok(format!("{link}<br>{}", self.test_link(test)?))
+    }
+
+    /// How Rust reaches an item: a bare name of a file says whose it is.
+    fn rust(&self, item: &Item) -> Result<String> {
+        let mut rust = cell(&item.rust);
+        let file = rust.split(' ').next_back().filter(|word| word.ends_with(".rs"));
+        if let (Some(file), Some(chapter)) =
+            (file.map(str::to_owned), &item.chapter)
+        {
+            let url = source_url(&format!("chapters-code/{chapter}/src/{file}"))?;
+            rust = rust.replace(&file, &format!("[{file} of {chapter}]({url})"));
+        }
+        Ok(rust + &note(item))
     }
 
     fn chapter(&self, name: &str) -> Result<&Chapter> {
@@ -127,21 +188,17 @@ impl Directives {
 
     fn api_of(&self, chapter: &str) -> Result<String> {
         let mut out = String::from(
-            "| # | JavaScript | Rust | the test that proves it |\n|---:|---|---|---|\n",
+            "| # | JavaScript | Rust | the section, and the test that proves it |\n|---:|---|---|---|\n",
         );
         for item in
             self.api.iter().filter(|item| item.chapter.as_deref() == Some(chapter))
         {
-            let Some(test) = &item.test else {
+            if item.test.is_none() {
                 bail!("data/api.toml: item {} of {chapter} has no test", item.id)
-            };
-            let (id, js, rust, note) =
-                (item.id, cell(&item.js), cell(&item.rust), note(item));
-            writeln!(
-                out,
-                "| {id} | `{js}` | {rust}{note} | {} |",
-                self.test_link(test)?
-            )?;
+            }
+            let (id, js) = (item.id, cell(&item.js));
+            let (rust, taught) = (self.rust(item)?, self.taught(item)?);
+            writeln!(out, "| {id} | `{js}` | {rust} | {taught} |")?;
         }
         Ok(out)
     }
@@ -173,20 +230,14 @@ impl Directives {
                 )?;
                 writeln!(
                     out,
-                    "| # | JavaScript | Rust | status | proof |\n|---:|---|---|---|---|"
+                    "| # | JavaScript | Rust | status | the section, and its proof |\n|---:|---|---|---|---|"
                 )?;
             }
-            let proof = match (&item.test, &item.chapter) {
-                (Some(test), _) => self.test_link(test)?,
-                (None, Some(chapter)) => format!("due in {chapter}"),
-                (None, None) => "–".to_owned(),
-            };
-            let rust = cell(&item.rust);
-            let note = note(item);
+            let (rust, taught) = (self.rust(item)?, self.taught(item)?);
             let (id, word) = (item.id, item.status.word());
             writeln!(
                 out,
-                "| {id} | `{}` | {rust}{note} | {word} | {proof} |",
+                "| <span id=\"api-{id}\">{id}</span> | `{}` | {rust} | {word} | {taught} |",
                 cell(&item.js)
             )?;
         }
@@ -195,42 +246,51 @@ impl Directives {
 
     fn trap_list(&self) -> Result<String> {
         let mut out = String::from(
-            "| trap | what happens | chapter | the test that shows it |\n|---|---|---|---|\n",
+            "| trap | what happens | where it is told, and the test that shows it |\n|---:|---|---|\n",
         );
         let mut traps: Vec<&Trap> = self.traps.iter().collect();
         // T7 before T20.
         traps.sort_by_key(|trap| (&trap.chapter, trap.id.len(), &trap.id));
-        for trap in traps {
-            let test = self.test_link(&trap.test)?;
-            writeln!(
-                out,
-                "| {} | {} | {} | {test} |",
-                trap.id,
-                cell(&trap.says),
-                self.chapter_link(&trap.chapter)?
-            )?;
+        for Trap { id, chapter, says, test } in traps {
+            let told = self.told(&format!("trap {id}"), chapter, test)?;
+            writeln!(out, "| {id} | {} | {told} |", cell(says))?;
         }
         Ok(out)
     }
 
     fn claim_list(&self) -> Result<String> {
         let mut out = String::from(
-            "| the promise | the fault | chapter | the test |\n|---|---|---|---|\n",
+            "| the promise, and the fault | where it is made, and the test |\n|---|---|\n",
         );
         let mut claims: Vec<&Claim> = self.claims.iter().collect();
         claims.sort_by_key(|claim| &claim.chapter);
-        for claim in claims {
-            let test = self.test_link(&claim.test)?;
-            writeln!(
-                out,
-                "| {} | {} | {} | {test} |",
-                cell(&claim.says),
-                cell(&claim.fault),
-                self.chapter_link(&claim.chapter)?
-            )?;
+        for Claim { id, chapter, says, fault, test } in claims {
+            let told = self.told(&format!("claim {id}"), chapter, test)?;
+            writeln!(out, "| {}<br>Fault: {} | {told} |", cell(says), cell(fault))?;
         }
         Ok(out)
     }
+}
+
+/// The day of the first commit that has a file. A clone without its whole history does
+/// not know it, and neither does a copy without git: then that is said.
+fn day(file: &str) -> Result<String> {
+    source_url(file)?;
+    let git = |arguments: &[&str]| -> Option<String> {
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(ledger::root())
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let whole =
+        git(&["rev-parse", "--is-shallow-repository"]).as_deref() == Some("false");
+    let days = whole
+        .then(|| git(&["log", "--diff-filter=A", "--format=%cs", "--", file]))
+        .flatten();
+    let first = days.as_deref().and_then(|days| days.lines().next_back());
+    Ok(first.unwrap_or("not known to this copy").to_owned())
 }
 
 fn note(item: &Item) -> String {

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use ledger::{Chapter, file_name, source_url};
 
+use crate::html::{attribute, between, plain, text};
 use crate::live::live;
 use crate::moved::Moved;
 
@@ -409,42 +410,6 @@ fn is_hashed(path: &str) -> bool {
     stem.rsplit_once('-').is_some_and(|(_, hash)| {
         hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit())
     })
-}
-
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(open)?;
-    rest.split_once(close).map(|(inside, _)| inside)
-}
-
-/// The words of a piece of HTML.
-fn text(html: &str) -> String {
-    let mut out = String::new();
-    for part in
-        html.split('<').enumerate().map(|(at, part)| match part.split_once('>') {
-            Some((_, text)) if at > 0 => text,
-            _ => part,
-        })
-    {
-        out.push_str(part);
-    }
-    let words: Vec<_> = out.split_whitespace().collect();
-    plain(&words.join(" "))
-}
-
-pub fn plain(html: &str) -> String {
-    html.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#39;", "'")
-        .replace("&#x27;", "'")
-        .replace("&amp;", "&")
-}
-
-pub fn attribute(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]

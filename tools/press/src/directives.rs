@@ -147,7 +147,7 @@ impl Directives {
         let link = self.place_link(chapter, |places| places.cited.get(what))?;
         let link =
             link.with_context(|| format!("{chapter} does not tell {what}"))?;
-        Ok(format!("{link}<br>{}", self.test_link(test)?))
+        Ok(format!("{link}<br>test: {}", self.test_link(test)?))
     }
 
     /// The section that teaches an item, and below that its test.
@@ -165,7 +165,7 @@ impl Directives {
         let link = link.with_context(|| {
             format!("data/api.toml: item {id}: {chapter} has no section {at:?}")
         })?;
-        Ok(format!("{link}<br>{}", self.test_link(test)?))
+        Ok(format!("{link}<br>test: {}", self.test_link(test)?))
     }
 
     /// How Rust reaches an item: a bare name of a file says whose it is.
@@ -260,11 +260,13 @@ impl Directives {
 
     fn claim_list(&self) -> Result<String> {
         let mut out = String::from(
-            "| the promise, and the fault | where it is made, and the test |\n|---|---|\n",
+            "| # | the promise, and the fault | where it is made, and the test |\n|---:|---|---|\n",
         );
         let mut claims: Vec<&Claim> = self.claims.iter().collect();
         claims.sort_by_key(|claim| &claim.chapter);
-        for Claim { id, chapter, says, fault, test } in claims {
+        for (at, Claim { id, chapter, says, fault, test }) in
+            claims.iter().enumerate()
+        {
             let told = self.told(&format!("claim {id}"), chapter, test)?;
             writeln!(out, "| {}<br>Fault: {} | {told} |", cell(says), cell(fault))?;
         }

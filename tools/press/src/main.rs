@@ -10,7 +10,9 @@ mod html;
 mod listings;
 mod live;
 mod moved;
+mod npx;
 mod places;
+mod search;
 mod site;
 
 use std::collections::BTreeSet;

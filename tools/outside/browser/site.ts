@@ -10,8 +10,8 @@ const PAGE_BYTES = 350_000;
 const SCRIPT_BYTES = 20_000;
 const WIDE = 1280;
 const PHONE = 360;
-/** How wide a column of a table is at least, in pixels, where a cell of it has so many letters. */
-const COLUMN = 150;
+/** How wide a column of a table is at least, in pixels, where a cell of it has so many letters; on a phone a third of the text. */
+const COLUMN = { [WIDE]: 150, [PHONE]: 110 };
 const COLUMN_TEXT = 60;
 /** How many pages are looked at at once. */
 const TABS = 3;
@@ -72,7 +72,7 @@ async function accessible(page: Page, all: boolean, wrong: (what: string) => voi
 
 /** Pictures are loaded, the colours are those that were asked for, and text never runs out of the window. */
 async function shown(page: Page, view: View, wrong: (what: string) => void) {
-  const seen = await page.evaluate(async ({ COLUMN, COLUMN_TEXT }) => {
+  const seen = await page.evaluate(async ([column, letters]) => {
     const broken: string[] = [];
     for (const picture of document.images) {
       // A picture that waits for the reader to scroll has its weight too.
@@ -90,7 +90,7 @@ async function shown(page: Page, view: View, wrong: (what: string) => void) {
       element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible"
       && element.querySelector("h1, h2, h3, p") !== null);
     const narrow = [...document.querySelectorAll("main td")].filter((cell) =>
-      cell.textContent!.length >= COLUMN_TEXT && cell.clientWidth < COLUMN);
+      cell.textContent!.length >= letters! && cell.clientWidth < column!);
     const right = (element: Element) => element.getBoundingClientRect().right;
     const inside = (element: Element) => element.closest("pre, table, svg");
     const widest = [...document.querySelectorAll("body *")].filter((element) => right(element) > innerWidth + 1 && !inside(element))
@@ -105,7 +105,7 @@ async function shown(page: Page, view: View, wrong: (what: string) => void) {
       narrow: narrow.map((cell) => `${cell.clientWidth} px for: ${cell.textContent!.slice(0, 40)}`),
       widest: widest.map(name),
     };
-  }, { COLUMN, COLUMN_TEXT });
+  }, [COLUMN[view.width]!, COLUMN_TEXT]);
   for (const picture of seen.broken) wrong(`the picture ${picture} does not load`);
   if ((seen.light > 127) !== (view.theme === "light")) wrong(`the background is not ${view.theme}: ${Math.round(seen.light)} of 255`);
   if (seen.width > view.width) wrong(`${seen.width} px wide; farthest to the right: ${seen.widest.join(" ")}`);

@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 
 use crate::changed::changed;
@@ -28,6 +29,8 @@ use ledger::{
 use mdbook::book::{Book, BookItem};
 use mdbook::preprocess::{Preprocessor, PreprocessorContext};
 
+/// In the place of a day.
+const UNKNOWN: &str = "not known to this copy";
 /// The pages of the official documentation.
 const DOCS: &str = "https://developers.cloudflare.com/durable-objects";
 
@@ -100,7 +103,10 @@ impl Directives {
                 })?;
                 format!("[the test that shows it]({})", self.test_url(&trap.test)?)
             }
-            "day" => day(argument)?,
+            "day" => {
+                source_url(argument)?;
+                day(&ledger::root(), argument)
+            }
             "api-of" => self.api_of(argument)?,
             "changed" => {
                 let (old, new) =
@@ -268,7 +274,8 @@ impl Directives {
             claims.iter().enumerate()
         {
             let told = self.told(&format!("claim {id}"), chapter, test)?;
-            writeln!(out, "| {}<br>Fault: {} | {told} |", cell(says), cell(fault))?;
+            let (at, says, fault) = (at + 1, cell(says), cell(fault));
+            writeln!(out, "| {at} | {says}<br>Fault: {fault} | {told} |")?;
         }
         Ok(out)
     }
@@ -276,23 +283,17 @@ impl Directives {
 
 /// The day of the first commit that has a file. A clone without its whole history does
 /// not know it, and neither does a copy without git: then that is said.
-fn day(file: &str) -> Result<String> {
-    source_url(file)?;
-    let git = |arguments: &[&str]| -> Option<String> {
-        let output = Command::new("git")
-            .args(arguments)
-            .current_dir(ledger::root())
-            .output();
+fn day(root: &Path, file: &str) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(root).output();
         let output = output.ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let whole =
-        git(&["rev-parse", "--is-shallow-repository"]).as_deref() == Some("false");
-    let days = whole
-        .then(|| git(&["log", "--diff-filter=A", "--format=%cs", "--", file]))
-        .flatten();
+    let shallow = git(&["rev-parse", "--is-shallow-repository"]);
+    let days = git(&["log", "--diff-filter=A", "--format=%cs", "--", file]);
+    let days = days.filter(|_| shallow.as_deref() == Some("false"));
     let first = days.as_deref().and_then(|days| days.lines().next_back());
-    Ok(first.unwrap_or("not known to this copy").to_owned())
+    first.unwrap_or(UNKNOWN).to_owned()
 }
 
 fn note(item: &Item) -> String {
@@ -394,5 +395,67 @@ mod tests {
         let replaced = replace("x {{#a}} {{#b}} y", "{{#", "}}", upper);
         assert_eq!(replaced.ok().as_deref(), Some("x A {{#b}} y"));
         assert!(replace("{{#a", "{{#", "}}", upper).is_err());
+    }
+
+    /// Each item that a chapter covers and each trap leads into the book first, and then
+    /// to its test; a trap leads to its box. A file of Rust says whose it is.
+    #[test]
+    fn rows_lead_to_the_section_and_then_to_the_test() -> Result<()> {
+        let directives = Directives::read()?;
+        let (map, traps) = (directives.api_map()?, directives.trap_list()?);
+        let row = |table: &str, begin: &str| {
+            let row = table.lines().find(|line| line.starts_with(begin));
+            row.with_context(|| format!("no row begins with {begin}"))
+                .map(str::to_owned)
+        };
+        for item in directives.api.iter().filter(|item| item.test.is_some()) {
+            let row = row(&map, &format!("| <span id=\"api-{}\">", item.id))?;
+            let at =
+                format!(".md#{})<br>test: [", item.at.as_deref().unwrap_or("?"));
+            assert!(row.contains(&at), "{row}");
+            assert!(!row.contains(" in missing.rs"), "{row}");
+        }
+        assert!(map.contains("[missing.rs of ch03](https://"), "{map}");
+        for trap in &directives.traps {
+            let row = row(&traps, &format!("| {} |", trap.id))?;
+            let last = row.rsplit(" | ").next().unwrap_or_default();
+            let into_the_book = format!("[{}: ", trap.chapter);
+            assert!(last.starts_with(&into_the_book), "{row}");
+            // One is told in a paragraph, without a box.
+            let boxed = last.contains(".md#admonition-");
+            assert!(boxed || trap.id == "T65" && last.contains(".md#"), "{row}");
+        }
+        Ok(())
+    }
+
+    /// The day of a file is that of its first commit. A clone that has only the last
+    /// commit does not take that for it, and a folder without git does not mind.
+    #[test]
+    fn days_are_known_or_said_to_be_unknown() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let whole = folder.path().join("whole");
+        std::fs::create_dir(&whole)?;
+        let git = |arguments: &str, day: &str| -> Result<()> {
+            let status = Command::new("git")
+                .args(["-c", "user.name=A", "-c", "user.email=a@example.org"])
+                .args(arguments.split(' '))
+                .env("GIT_COMMITTER_DATE", format!("{day}T12:00:00Z"))
+                .current_dir(&whole)
+                .status()?;
+            anyhow::ensure!(status.success(), "git {arguments}");
+            Ok(())
+        };
+        git("init --quiet", "2026-01-01")?;
+        for day in ["2026-01-02", "2026-01-03"] {
+            std::fs::write(whole.join("page.md"), day)?;
+            git("add page.md", day)?;
+            git("commit --quiet --message page", day)?;
+        }
+        let from = format!("file://{}", whole.display());
+        git(&format!("clone --quiet --depth 1 {from} ../shallow"), "2026-01-04")?;
+        assert_eq!(day(&whole, "page.md"), "2026-01-02");
+        assert_eq!(day(&folder.path().join("shallow"), "page.md"), UNKNOWN);
+        assert_eq!(day(folder.path(), "page.md"), UNKNOWN);
+        Ok(())
     }
 }

@@ -69,3 +69,50 @@ fn address(file: &str, anchor: &str) -> Result<String> {
         line.with_context(|| format!("{file} has no anchor {anchor}"))? + 2
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Above a listing stands the file that it is from, in a box as well; a listing of
+    /// two files names both, and what is from no file none.
+    #[test]
+    fn listings_name_their_files() -> Result<()> {
+        let page = "````admonish warning title=\"A box\"\n```rust\n\
+            {{#include ../chapters-code/ch02/src/lib.rs:visitors}}\n```\n````\n\
+            ```console\n$ ls\n```\n";
+        let named = name_files(page)?;
+        let link = "/chapters-code/ch02/src/lib.rs#L";
+        assert_eq!(named.matches("class=\"file\"").count(), 1, "{named}");
+        assert!(
+            named.contains(link) && named.contains("</p>\n\n```rust\n"),
+            "{named}"
+        );
+        let rest: String =
+            named.lines().filter(|line| !line.contains("class=\"file\"")).collect();
+        assert_eq!(rest, page.replace('\n', ""));
+        assert!(name_files("```rust\n{{#include ../none.rs}}\n```\n").is_err());
+
+        for chapter in ledger::chapters()? {
+            let page = ledger::read(&chapter.page)?;
+            let fences = page.split("```rust\n{{#include ../").count() - 1;
+            let named = name_files(&page)?;
+            let named = named.split("</p>\n\n```rust\n{{#include ../").count() - 1;
+            assert_eq!(named, fences, "{}", chapter.name);
+        }
+        Ok(())
+    }
+
+    /// The link leads to the first line of the listing.
+    #[test]
+    fn a_link_leads_to_its_line() -> Result<()> {
+        let file = "chapters-code/ch02/src/lib.rs";
+        let address = address(file, "visitors")?;
+        let line: usize =
+            address.rsplit("#L").next().unwrap_or_default().parse()?;
+        let text = ledger::read(&ledger::root().join(file))?;
+        let before = text.lines().nth(line - 2).unwrap_or_default();
+        assert!(before.ends_with("ANCHOR: visitors"), "{address}: {before}");
+        Ok(())
+    }
+}

@@ -108,4 +108,29 @@ mod tests {
         assert_eq!(places.cited["claim at-last"].id, "when");
         assert_eq!(places.cited["trap T2"].id, "when-1");
     }
+
+    /// What a section is about stands first in its heading, and the address that was
+    /// published for it stays.
+    #[test]
+    fn plain_terms_stand_first() {
+        for (chapter, id, term) in [
+            ("ch04", "what-stays", "Persistence"),
+            ("ch05", "when", "`set_alarm`"),
+            ("ch06", "what-stays", "Persistence"),
+            ("ch06", "who-is-at-the-door", "Origin"),
+            ("ch06", "members-only", "Authentication"),
+            ("ch07", "coming-again", "Resume"),
+            ("ch07", "how-fast", "Rate limits"),
+        ] {
+            let chapters = ledger::chapters().unwrap();
+            let of = chapters.iter().find(|of| of.name == chapter).unwrap();
+            let places = Places::of(&ledger::read(&of.page).unwrap());
+            let section = places.sections.iter().find(|section| section.id == id);
+            let title = section.map(|section| section.title.as_str());
+            assert!(
+                title.is_some_and(|title| title.starts_with(term)),
+                "{title:?}"
+            );
+        }
+    }
 }

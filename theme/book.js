@@ -68,21 +68,10 @@
   // The index is large. It is fetched when somebody searches.
   let index;
   function load() {
-    index ??= (async () => {
-      window.search = {};
-      for (const src of document.body.dataset.search.split(" ")) {
-        await new Promise((good, bad) => {
-          document.head.append(make("script", { src, onload: good, onerror: bad }));
-        });
-      }
-      const found = window.search;
-      const words = window.elasticlunr.Index.load(found.index);
-      return (query) => words.search(query, found.search_options).slice(0, 30).map((hit) => ({
-        url: document.body.dataset.root + found.doc_urls[hit.ref],
-        title: hit.doc.breadcrumbs || hit.doc.title,
-        body: hit.doc.body,
-      }));
-    })();
+    index ??= new Promise((good, bad) => {
+      const src = document.body.dataset.search;
+      document.head.append(make("script", { src, onload: () => good(window.search), onerror: bad }));
+    });
     index.catch(() => { index = undefined; });
     return index;
   }
@@ -116,14 +105,14 @@
 
     const show = async () => {
       const query = field.value.trim();
-      const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+      const words = query.toLowerCase().split(/[^\p{L}\p{N}_$]+/u).filter(Boolean);
       if (!words.length) {
         says.textContent = "";
         return list.replaceChildren();
       }
       let hits;
       try {
-        hits = (await load())(query);
+        hits = (await load())(query).slice(0, 30);
       } catch {
         says.textContent = "The index of the search could not be fetched.";
         return;
@@ -132,7 +121,7 @@
       if (query !== field.value.trim()) return;
       says.textContent = `${hits.length === 30 ? "The first 30" : hits.length || "No"} ${hits.length === 1 ? "place" : "places"}`;
       list.replaceChildren(...hits.map((hit) => {
-        const link = make("a", { href: hit.url, textContent: hit.title });
+        const link = make("a", { href: document.body.dataset.root + hit.url, textContent: hit.title });
         link.addEventListener("click", () => dialog.close());
         return make("li", {}, link, passage(hit.body, words));
       }));

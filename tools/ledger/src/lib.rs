@@ -194,6 +194,8 @@ pub struct Item {
     pub status: Status,
     pub note: Option<String>,
     pub chapter: Option<String>,
+    /// The section that teaches it: the fragment of a heading on the chapter's page.
+    pub at: Option<String>,
     /// The test that proves it: a file, `#`, and the test's name.
     pub test: Option<String>,
 }
@@ -247,6 +249,24 @@ pub fn claims() -> Result<Vec<Claim>> {
         claim: Vec<Claim>,
     }
     Ok(data::<File>("data/claims.toml")?.claim)
+}
+
+/// Words that people search for and the pages do not use.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Term {
+    pub says: String,
+    /// The page and the fragment that answer them.
+    pub at: String,
+}
+
+/// `data/search.toml`
+pub fn terms() -> Result<Vec<Term>> {
+    #[derive(Deserialize)]
+    struct File {
+        term: Vec<Term>,
+    }
+    Ok(data::<File>("data/search.toml")?.term)
 }
 
 /// Everything that must have a test: its id as tests write it, and the test it

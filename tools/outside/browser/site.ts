@@ -10,6 +10,9 @@ const PAGE_BYTES = 350_000;
 const SCRIPT_BYTES = 20_000;
 const WIDE = 1280;
 const PHONE = 360;
+/** How wide a column of a table is at least, in pixels, where a cell of it has so many letters; on a phone a third of the text. */
+const COLUMN = { [WIDE]: 150, [PHONE]: 110 };
+const COLUMN_TEXT = 60;
 /** How many pages are looked at at once. */
 const TABS = 3;
 
@@ -69,7 +72,7 @@ async function accessible(page: Page, all: boolean, wrong: (what: string) => voi
 
 /** Pictures are loaded, the colours are those that were asked for, and text never runs out of the window. */
 async function shown(page: Page, view: View, wrong: (what: string) => void) {
-  const seen = await page.evaluate(async () => {
+  const seen = await page.evaluate(async ([column, letters]) => {
     const broken: string[] = [];
     for (const picture of document.images) {
       // A picture that waits for the reader to scroll has its weight too.
@@ -86,6 +89,8 @@ async function shown(page: Page, view: View, wrong: (what: string) => void) {
     const boxes = [...document.querySelectorAll("body, body *")].filter((element) =>
       element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).overflowX !== "visible"
       && element.querySelector("h1, h2, h3, p") !== null);
+    const narrow = [...document.querySelectorAll("main td")].filter((cell) =>
+      cell.textContent!.length >= letters! && cell.clientWidth < column!);
     const right = (element: Element) => element.getBoundingClientRect().right;
     const inside = (element: Element) => element.closest("pre, table, svg");
     const widest = [...document.querySelectorAll("body *")].filter((element) => right(element) > innerWidth + 1 && !inside(element))
@@ -97,12 +102,14 @@ async function shown(page: Page, view: View, wrong: (what: string) => void) {
       light: 0.2126 * red! + 0.7152 * green! + 0.0722 * blue!,
       width: document.documentElement.scrollWidth,
       boxes: boxes.map(name),
+      narrow: narrow.map((cell) => `${cell.clientWidth} px for: ${cell.textContent!.slice(0, 40)}`),
       widest: widest.map(name),
     };
-  });
+  }, [COLUMN[view.width]!, COLUMN_TEXT]);
   for (const picture of seen.broken) wrong(`the picture ${picture} does not load`);
   if ((seen.light > 127) !== (view.theme === "light")) wrong(`the background is not ${view.theme}: ${Math.round(seen.light)} of 255`);
   if (seen.width > view.width) wrong(`${seen.width} px wide; farthest to the right: ${seen.widest.join(" ")}`);
+  for (const column of seen.narrow.slice(0, 5)) wrong(`a column of text is narrow, ${column}`);
   for (const box of seen.boxes) wrong(`text scrolls sideways in ${box}`);
 }
 
@@ -168,11 +175,29 @@ async function search(browser: Browser, url: string, path: string, view: View) {
   await close();
 }
 
+/** The search knows what each of `asked` means: the section is among the first hits, two of them unless more share the name. */
+async function finds(browser: Browser, url: string, path: string, asked: [string, string, number][]) {
+  const { page, wrong, close } = await visit(browser, url, path, { theme: "light", width: WIDE });
+  await page.keyboard.press("s");
+  await page.getByRole("searchbox").fill("alarm");
+  await page.getByRole("dialog").getByRole("link").first().waitFor({ timeout: 10_000 });
+  const missed = await page.evaluate((asked) => {
+    const { search } = window as unknown as { search: (query: string) => { url: string }[] };
+    return asked.flatMap(([query, section, within]) => {
+      const at = search(query).findIndex((hit) => hit.url === section) + 1;
+      return at > 0 && at <= within ? [] : [`${query} finds ${section} as number ${at || "none"}, not among the first ${within}`];
+    });
+  }, asked);
+  for (const miss of missed) wrong(`search: ${miss}`);
+  console.log(`${asked.length - missed.length} of ${asked.length} spellings lead to their section`);
+  await close();
+}
+
 /** The widths in which a page is looked at. What stands on the page of all pages has been looked at on its own page. */
 const widths = (path: string, theme: Theme) => path !== "print.html" ? [WIDE, PHONE] : theme === "light" ? [WIDE] : [PHONE];
 
 // `how` is a theme, or "plain" for no script, or "search". `chapters` are the pages in the book's order, `others` what is
-// printed besides: the page of all pages, and the one for what is not there.
+// printed besides: the page of all pages, and the one for what is not there; for the search, the file with what is asked.
 await open(async (browser, url, how, chapterList, otherList) => {
   const chapters = chapterList!.split(",");
   const pages = [...chapters, ...otherList ? otherList.split(",") : []];
@@ -209,6 +234,7 @@ await open(async (browser, url, how, chapterList, otherList) => {
     }
   } else if (how === "search") {
     for (const view of ends) jobs.push(() => search(browser, url!, chapters[1]!, view));
+    jobs.push(() => finds(browser, url!, chapters[1]!, JSON.parse(readFileSync(otherList!, "utf8"))));
   } else {
     throw new Error(`${how}?`);
   }

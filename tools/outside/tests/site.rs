@@ -1,5 +1,6 @@
 //! The printed book in a real browser, as it is served.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -32,7 +33,8 @@ fn pages() -> Result<(Vec<String>, Vec<String>)> {
 }
 
 /// What the browser finds wrong with the pages, a line for each fault. The address
-/// of each of `listed` must be on every page.
+/// of each of `listed` must be on every page. For the search, `others` is the file with
+/// what is asked.
 fn faults(
     server: &Dev,
     how: &str,
@@ -50,11 +52,112 @@ fn faults(
     }
 }
 
+/// The names in a text of the API's data: identifiers that are alone or in a list, or
+/// stand after a dot or a `::`, or before a bracket, or have a capital inside.
+fn names(text: &str) -> Vec<String> {
+    let mut bare = String::new();
+    let mut depth = 0;
+    for (at, sign) in text.char_indices() {
+        match sign {
+            '(' | '{' | '<' => depth += 1,
+            ')' | '}' => depth -= 1,
+            '>' if !text[..at].ends_with('-') => depth -= 1,
+            _ if depth == 0 => bare.push(sign),
+            _ => (),
+        }
+        if sign == ')' && depth == 0 {
+            bare.push_str("()");
+        }
+    }
+    let bare = bare.split(" -> ").next().unwrap_or_default().trim();
+    let mut names = Vec::new();
+    let mut in_list = false;
+    for word in bare.split(' ') {
+        let telling = |part: &str| {
+            let inside = part.get(1..).unwrap_or_default();
+            part.contains(['.', ':', '(', '_'])
+                || inside.contains(char::is_uppercase)
+                || bare == part
+        };
+        let listed = in_list || word.contains([',', '/']);
+        in_list = word.ends_with(',');
+        for part in word.split([',', '/', '[', ']']) {
+            let path = part.replace("()", "");
+            let path = path.trim_matches(['.', ':', '?']);
+            let name = path.rsplit(['.', ':']).next().unwrap_or_default();
+            let sound = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
+            if (listed || telling(part))
+                && !name.is_empty()
+                && name.chars().all(sound)
+            {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// What people type to find an item of the API, where it has to lead them, and among how
+/// many hits: the first two, or as many as there are sections of things of that name.
+fn asked() -> Result<Vec<(String, String, usize)>> {
+    let chapters = ledger::chapters()?;
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut spelled = Vec::new();
+    for item in ledger::api()? {
+        let chapter =
+            chapters.iter().find(|c| Some(&c.name) == item.chapter.as_ref());
+        let section = match (chapter, &item.at) {
+            (Some(chapter), Some(at)) => {
+                let page = ledger::file_name(&chapter.page).replace(".md", ".html");
+                format!("{page}#{at}")
+            }
+            _ => format!("appendix-a-api-map.html#api-{}", item.id),
+        };
+        let mut all = names(&item.js);
+        // What stands after "on" is where the name is found.
+        let code = item.rust.split('`').collect::<Vec<_>>();
+        for pair in code.chunks(2).filter(|pair| !pair[0].ends_with(" on ")) {
+            let span = pair.get(1).filter(|span| !span.starts_with('#'));
+            all.extend(span.map(|span| names(span)).unwrap_or_default());
+        }
+        ensure!(
+            !all.is_empty() || item.js.contains(' '),
+            "{} has no name",
+            item.js
+        );
+        for name in all {
+            let same = name.replace('_', "").to_lowercase();
+            found.entry(same.clone()).or_default().insert(section.clone());
+            spelled.push((name, same, section.clone()));
+        }
+    }
+    let mut asked = Vec::new();
+    for (name, same, section) in spelled {
+        let within = found[&same].len().max(2);
+        for before in ["", "ctx.", "state.", "this.", "ctx.storage.", "env."] {
+            for after in ["", "()"] {
+                asked.push((
+                    format!("{before}{name}{after}"),
+                    section.clone(),
+                    within,
+                ));
+            }
+        }
+    }
+    for term in ["CSRF", "CPU limit", "wall time", "blob column"] {
+        let terms = ledger::terms()?;
+        let at = terms.into_iter().find(|at| at.says.contains(term));
+        asked.push((term.to_owned(), at.context(term)?.at, 2));
+    }
+    Ok(asked)
+}
+
 /// Every page of the book, in light and in dark, on a wide screen and on a phone:
 /// axe-core finds nothing, no error is in the console, nothing is asked of another
 /// site, no text runs out of the window, a page and its scripts are light, and each
 /// fragment is somewhere. Without scripts the text, the code and the way to every
-/// page are there. The search finds a word.
+/// page are there. The search finds a word, and every name of the API, however it is
+/// written, leads to its section.
 #[test]
 #[ignore = "wants Chromium"]
 fn every_page_is_sound() -> Result<()> {
@@ -70,15 +173,21 @@ fn every_page_is_sound() -> Result<()> {
         ensure!(header("X-Content-Type-Options") == Some("nosniff"), "{path}");
     }
     let mut said = String::new();
-    for how in ["light", "dark", "plain", "search"] {
+    for how in ["light", "dark", "plain"] {
         said += &faults(&front, how, &listed, &others)?;
     }
+    let asked = asked()?;
+    ensure!(asked.len() > 3_000, "only {} spellings", asked.len());
+    let file = tempfile::NamedTempFile::new()?;
+    serde_json::to_writer(&file, &asked)?;
+    let path = file.path().to_string_lossy().into_owned();
+    said += &faults(&front, "search", &listed, &[path])?;
     ensure!(said.is_empty(), "{said}");
     Ok(())
 }
 
 /// What is put at the end of a page to spoil it, and what is then said of it.
-const SPOILED: [(&str, &str); 16] = [
+const SPOILED: [(&str, &str); 17] = [
     ("<img src=\"none.png\" alt=\"none\">", "none.png does not load"),
     ("<p><img src=\"{pixel}\"></p>", "axe: image-alt: "),
     ("<p style=\"color:#888;background:#777\">dim</p>", "axe: color-contrast: "),
@@ -101,6 +210,12 @@ const SPOILED: [(&str, &str); 16] = [
     (
         "<div tabindex=0 style=\"{wide}\"><p>{words}</p></div>",
         "text scrolls sideways in div",
+    ),
+    (
+        "<table><tr><td style=\"min-width:0; width:1px\">A sentence of some length \
+         goes on and on, down and down, where nobody reads it.</td><td>{words}</td>\
+         </tr></table>",
+        "a column of text is narrow, ",
     ),
     ("<script>//{heavy}</script>", "scripts of "),
     ("<script src=\"heavy.js\"></script>", "scripts of "),

@@ -8,6 +8,7 @@
 //! | `{{#claim in-memory}}` | a link to the test that injects the fault |
 //! | `{{#trap T20}}` | a link to the test that shows the trap |
 //! | `{{#api-of ch02}}` | the API items that a chapter covers, JavaScript beside Rust |
+//! | `{{#day src/ch02-a-first-object.md}}` | the day on which that file came, from git |
 //! | `{{#changed ch02 ch03}}` | what became of the files of a crate, as a diff |
 //! | `{{#api-map}}`, `{{#trap-list}}`, `{{#claim-list}}` | tables made from `data/*.toml` |
 //!
@@ -16,8 +17,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
 
 use crate::changed::changed;
+use crate::places::{Place, Places};
 use anyhow::{Context, Result, anyhow, bail};
 use ledger::{
     Chapter, Claim, Item, Proof, Status, Trap, Versions, file_name, source_url,
@@ -25,6 +29,8 @@ use ledger::{
 use mdbook::book::{Book, BookItem};
 use mdbook::preprocess::{Preprocessor, PreprocessorContext};
 
+/// In the place of a day.
+const UNKNOWN: &str = "not known to this copy";
 /// The pages of the official documentation.
 const DOCS: &str = "https://developers.cloudflare.com/durable-objects";
 
@@ -35,6 +41,8 @@ pub struct Directives {
     claims: Vec<Claim>,
     proofs: BTreeMap<String, Proof>,
     chapters: Vec<Chapter>,
+    /// Of each chapter, in the same order.
+    places: Vec<Places>,
 }
 
 impl Directives {
@@ -43,13 +51,19 @@ impl Directives {
             .into_iter()
             .map(|proof| (proof.name(), proof))
             .collect();
+        let chapters = ledger::chapters()?;
+        let places = chapters
+            .iter()
+            .map(|chapter| Ok(Places::of(&ledger::read(&chapter.page)?)))
+            .collect::<Result<_>>()?;
         Ok(Self {
             versions: Versions::read()?,
             api: ledger::api()?,
             traps: ledger::traps()?,
             claims: ledger::claims()?,
             proofs,
-            chapters: ledger::chapters()?,
+            chapters,
+            places,
         })
     }
 
@@ -89,6 +103,10 @@ impl Directives {
                 })?;
                 format!("[the test that shows it]({})", self.test_url(&trap.test)?)
             }
+            "day" => {
+                source_url(argument)?;
+                day(&ledger::root(), argument)
+            }
             "api-of" => self.api_of(argument)?,
             "changed" => {
                 let (old, new) =
@@ -115,9 +133,58 @@ impl Directives {
         Ok(format!("[{}]({})", cell(name), self.test_url(test)?))
     }
 
-    /// A link to the page of a chapter.
-    fn chapter_link(&self, name: &str) -> Result<String> {
-        Ok(format!("[{name}]({})", file_name(&self.chapter(name)?.page)))
+    /// A link to a place on the page of a chapter.
+    fn place_link<'a>(
+        &'a self,
+        chapter: &str,
+        find: impl FnOnce(&'a Places) -> Option<&'a Place>,
+    ) -> Result<Option<String>> {
+        let page = file_name(&self.chapter(chapter)?.page);
+        let places = self.chapters.iter().zip(&self.places);
+        let mut of_page = places.filter(|(of, _)| of.name == chapter);
+        let place = of_page.next().and_then(|(_, places)| find(places));
+        Ok(place.map(|Place { id, title }| {
+            format!("[{chapter}: {}]({page}#{id})", cell(title))
+        }))
+    }
+
+    /// Where a trap or a promise is told, and below that its test.
+    fn told(&self, what: &str, chapter: &str, test: &str) -> Result<String> {
+        let link = self.place_link(chapter, |places| places.cited.get(what))?;
+        let link =
+            link.with_context(|| format!("{chapter} does not tell {what}"))?;
+        Ok(format!("{link}<br>test: {}", self.test_link(test)?))
+    }
+
+    /// The section that teaches an item, and below that its test.
+    fn taught(&self, item: &Item) -> Result<String> {
+        let (id, chapter) = (item.id, item.chapter.as_deref());
+        let (Some(chapter), Some(test)) = (chapter, &item.test) else {
+            let due = chapter.map(|chapter| format!("due in {chapter}"));
+            return Ok(due.unwrap_or_else(|| "–".to_owned()));
+        };
+        let at = item.at.as_deref();
+        let at = at.with_context(|| format!("data/api.toml: {id} has no `at`"))?;
+        let link = self.place_link(chapter, |places| {
+            places.sections.iter().find(|section| section.id == at)
+        })?;
+        let link = link.with_context(|| {
+            format!("data/api.toml: item {id}: {chapter} has no section {at:?}")
+        })?;
+        Ok(format!("{link}<br>test: {}", self.test_link(test)?))
+    }
+
+    /// How Rust reaches an item: a bare name of a file says whose it is.
+    fn rust(&self, item: &Item) -> Result<String> {
+        let mut rust = cell(&item.rust);
+        let file = rust.split(' ').next_back().filter(|word| word.ends_with(".rs"));
+        if let (Some(file), Some(chapter)) =
+            (file.map(str::to_owned), &item.chapter)
+        {
+            let url = source_url(&format!("chapters-code/{chapter}/src/{file}"))?;
+            rust = rust.replace(&file, &format!("[{file} of {chapter}]({url})"));
+        }
+        Ok(rust + &note(item))
     }
 
     fn chapter(&self, name: &str) -> Result<&Chapter> {
@@ -127,21 +194,17 @@ impl Directives {
 
     fn api_of(&self, chapter: &str) -> Result<String> {
         let mut out = String::from(
-            "| # | JavaScript | Rust | the test that proves it |\n|---:|---|---|---|\n",
+            "| # | JavaScript | Rust | the section, and the test that proves it |\n|---:|---|---|---|\n",
         );
         for item in
             self.api.iter().filter(|item| item.chapter.as_deref() == Some(chapter))
         {
-            let Some(test) = &item.test else {
+            if item.test.is_none() {
                 bail!("data/api.toml: item {} of {chapter} has no test", item.id)
-            };
-            let (id, js, rust, note) =
-                (item.id, cell(&item.js), cell(&item.rust), note(item));
-            writeln!(
-                out,
-                "| {id} | `{js}` | {rust}{note} | {} |",
-                self.test_link(test)?
-            )?;
+            }
+            let (id, js) = (item.id, cell(&item.js));
+            let (rust, taught) = (self.rust(item)?, self.taught(item)?);
+            writeln!(out, "| {id} | `{js}` | {rust} | {taught} |")?;
         }
         Ok(out)
     }
@@ -173,20 +236,14 @@ impl Directives {
                 )?;
                 writeln!(
                     out,
-                    "| # | JavaScript | Rust | status | proof |\n|---:|---|---|---|---|"
+                    "| # | JavaScript | Rust | status | the section, and its proof |\n|---:|---|---|---|---|"
                 )?;
             }
-            let proof = match (&item.test, &item.chapter) {
-                (Some(test), _) => self.test_link(test)?,
-                (None, Some(chapter)) => format!("due in {chapter}"),
-                (None, None) => "–".to_owned(),
-            };
-            let rust = cell(&item.rust);
-            let note = note(item);
+            let (rust, taught) = (self.rust(item)?, self.taught(item)?);
             let (id, word) = (item.id, item.status.word());
             writeln!(
                 out,
-                "| {id} | `{}` | {rust}{note} | {word} | {proof} |",
+                "| <span id=\"api-{id}\">{id}</span> | `{}` | {rust} | {word} | {taught} |",
                 cell(&item.js)
             )?;
         }
@@ -195,42 +252,48 @@ impl Directives {
 
     fn trap_list(&self) -> Result<String> {
         let mut out = String::from(
-            "| trap | what happens | chapter | the test that shows it |\n|---|---|---|---|\n",
+            "| trap | what happens | where it is told, and the test that shows it |\n|---:|---|---|\n",
         );
         let mut traps: Vec<&Trap> = self.traps.iter().collect();
         // T7 before T20.
         traps.sort_by_key(|trap| (&trap.chapter, trap.id.len(), &trap.id));
-        for trap in traps {
-            let test = self.test_link(&trap.test)?;
-            writeln!(
-                out,
-                "| {} | {} | {} | {test} |",
-                trap.id,
-                cell(&trap.says),
-                self.chapter_link(&trap.chapter)?
-            )?;
+        for Trap { id, chapter, says, test } in traps {
+            let told = self.told(&format!("trap {id}"), chapter, test)?;
+            writeln!(out, "| {id} | {} | {told} |", cell(says))?;
         }
         Ok(out)
     }
 
     fn claim_list(&self) -> Result<String> {
         let mut out = String::from(
-            "| the promise | the fault | chapter | the test |\n|---|---|---|---|\n",
+            "| # | the promise, and the fault | where it is made, and the test |\n|---:|---|---|\n",
         );
         let mut claims: Vec<&Claim> = self.claims.iter().collect();
         claims.sort_by_key(|claim| &claim.chapter);
-        for claim in claims {
-            let test = self.test_link(&claim.test)?;
-            writeln!(
-                out,
-                "| {} | {} | {} | {test} |",
-                cell(&claim.says),
-                cell(&claim.fault),
-                self.chapter_link(&claim.chapter)?
-            )?;
+        for (at, Claim { id, chapter, says, fault, test }) in
+            claims.iter().enumerate()
+        {
+            let told = self.told(&format!("claim {id}"), chapter, test)?;
+            let (at, says, fault) = (at + 1, cell(says), cell(fault));
+            writeln!(out, "| {at} | {says}<br>Fault: {fault} | {told} |")?;
         }
         Ok(out)
     }
+}
+
+/// The day of the first commit that has a file. A clone without its whole history does
+/// not know it, and neither does a copy without git: then that is said.
+fn day(root: &Path, file: &str) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(root).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let shallow = git(&["rev-parse", "--is-shallow-repository"]);
+    let days = git(&["log", "--diff-filter=A", "--format=%cs", "--", file]);
+    let days = days.filter(|_| shallow.as_deref() == Some("false"));
+    let first = days.as_deref().and_then(|days| days.lines().next_back());
+    first.unwrap_or(UNKNOWN).to_owned()
 }
 
 fn note(item: &Item) -> String {
@@ -332,5 +395,67 @@ mod tests {
         let replaced = replace("x {{#a}} {{#b}} y", "{{#", "}}", upper);
         assert_eq!(replaced.ok().as_deref(), Some("x A {{#b}} y"));
         assert!(replace("{{#a", "{{#", "}}", upper).is_err());
+    }
+
+    /// Each item that a chapter covers and each trap leads into the book first, and then
+    /// to its test; a trap leads to its box. A file of Rust says whose it is.
+    #[test]
+    fn rows_lead_to_the_section_and_then_to_the_test() -> Result<()> {
+        let directives = Directives::read()?;
+        let (map, traps) = (directives.api_map()?, directives.trap_list()?);
+        let row = |table: &str, begin: &str| {
+            let row = table.lines().find(|line| line.starts_with(begin));
+            row.with_context(|| format!("no row begins with {begin}"))
+                .map(str::to_owned)
+        };
+        for item in directives.api.iter().filter(|item| item.test.is_some()) {
+            let row = row(&map, &format!("| <span id=\"api-{}\">", item.id))?;
+            let at =
+                format!(".md#{})<br>test: [", item.at.as_deref().unwrap_or("?"));
+            assert!(row.contains(&at), "{row}");
+            assert!(!row.contains(" in missing.rs"), "{row}");
+        }
+        assert!(map.contains("[missing.rs of ch03](https://"), "{map}");
+        for trap in &directives.traps {
+            let row = row(&traps, &format!("| {} |", trap.id))?;
+            let last = row.rsplit(" | ").next().unwrap_or_default();
+            let into_the_book = format!("[{}: ", trap.chapter);
+            assert!(last.starts_with(&into_the_book), "{row}");
+            // One is told in a paragraph, without a box.
+            let boxed = last.contains(".md#admonition-");
+            assert!(boxed || trap.id == "T65" && last.contains(".md#"), "{row}");
+        }
+        Ok(())
+    }
+
+    /// The day of a file is that of its first commit. A clone that has only the last
+    /// commit does not take that for it, and a folder without git does not mind.
+    #[test]
+    fn days_are_known_or_said_to_be_unknown() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let whole = folder.path().join("whole");
+        std::fs::create_dir(&whole)?;
+        let git = |arguments: &str, day: &str| -> Result<()> {
+            let status = Command::new("git")
+                .args(["-c", "user.name=A", "-c", "user.email=a@example.org"])
+                .args(arguments.split(' '))
+                .env("GIT_COMMITTER_DATE", format!("{day}T12:00:00Z"))
+                .current_dir(&whole)
+                .status()?;
+            anyhow::ensure!(status.success(), "git {arguments}");
+            Ok(())
+        };
+        git("init --quiet", "2026-01-01")?;
+        for day in ["2026-01-02", "2026-01-03"] {
+            std::fs::write(whole.join("page.md"), day)?;
+            git("add page.md", day)?;
+            git("commit --quiet --message page", day)?;
+        }
+        let from = format!("file://{}", whole.display());
+        git(&format!("clone --quiet --depth 1 {from} ../shallow"), "2026-01-04")?;
+        assert_eq!(day(&whole, "page.md"), "2026-01-02");
+        assert_eq!(day(&folder.path().join("shallow"), "page.md"), UNKNOWN);
+        assert_eq!(day(folder.path(), "page.md"), UNKNOWN);
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use ledger::{Chapter, commands};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::site::{attribute, plain};
+use crate::html::{attribute, plain};
 
 /// Its Worker has no object of its own: what it keeps, all its visitors would share.
 const WITHOUT: &str = "ch01";

@@ -6,8 +6,13 @@
 
 mod changed;
 mod directives;
+mod html;
+mod listings;
 mod live;
 mod moved;
+mod npx;
+mod places;
+mod search;
 mod site;
 
 use std::collections::BTreeSet;
@@ -47,6 +52,19 @@ fn print() -> Result<()> {
     bare.set("preprocessor", std::collections::BTreeMap::<String, String>::new())?;
     let mut book = MDBook::load_with_config(&root, bare)?;
     book.config = config;
+    let mut failure = None;
+    book.book.for_each_mut(|item| {
+        let BookItem::Chapter(chapter) = item else { return };
+        match listings::name_files(&chapter.content) {
+            Ok(text) => chapter.content = text,
+            Err(error) => {
+                failure.get_or_insert(error.context(chapter.name.clone()));
+            }
+        }
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
     book.with_preprocessor(Directives::read()?);
     book.with_preprocessor(Admonish);
     book.build()?;

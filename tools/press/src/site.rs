@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use ledger::{Chapter, file_name, source_url};
 
+use crate::html::{attribute, between, plain, text};
 use crate::live::live;
 use crate::moved::Moved;
+use crate::npx::npx;
+use crate::search::search;
 
 /// The picture of a link to this book.
 const CARD: &str = "card.png";
@@ -48,6 +49,7 @@ impl Site {
         }
         colour(&mut pages)?;
         scripts(dir, &mut pages)?;
+        search(dir, &mut pages)?;
         for (name, html) in &pages {
             fs::write(dir.join(name), html)?;
         }
@@ -268,8 +270,10 @@ fn colour(pages: &mut BTreeMap<String, String>) -> Result<()> {
         });
     }
     let blocks: Vec<_> = blocks.into_iter().collect();
-    let coloured: Vec<String> =
-        serde_json::from_slice(&node(&serde_json::to_vec(&blocks)?)?)?;
+    let coloured: Vec<String> = serde_json::from_slice(&npx(
+        &["node", "tools/press/highlight.js"],
+        &serde_json::to_vec(&blocks)?,
+    )?)?;
     ensure!(coloured.len() == blocks.len(), "highlight.js left out a block");
     let coloured: BTreeMap<_, _> = blocks.into_iter().zip(coloured).collect();
     for html in pages.values_mut() {
@@ -301,34 +305,6 @@ fn scripts(dir: &Path, pages: &mut BTreeMap<String, String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs the script that colours, on the Node that the set-up brings.
-fn node(input: &[u8]) -> Result<Vec<u8>> {
-    npx(&["node", "tools/press/highlight.js"], input)
-}
-
-/// Sends its input through a program that the set-up brings.
-fn npx(program: &[&str], input: &[u8]) -> Result<Vec<u8>> {
-    let mut child = Command::new("npx")
-        .args(["--no", "--"])
-        .args(program)
-        .current_dir(ledger::root())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot start npx: `cargo xtask serve` says what is missing")?;
-    // It reads all before it writes, so neither waits for the other.
-    child.stdin.take().context("no way to Node")?.write_all(input)?;
-    let output = child.wait_with_output()?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        program.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(output.stdout)
 }
 
 /// Puts something else for the code of each fence, where `with` knows it.
@@ -409,42 +385,6 @@ fn is_hashed(path: &str) -> bool {
     stem.rsplit_once('-').is_some_and(|(_, hash)| {
         hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit())
     })
-}
-
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(open)?;
-    rest.split_once(close).map(|(inside, _)| inside)
-}
-
-/// The words of a piece of HTML.
-fn text(html: &str) -> String {
-    let mut out = String::new();
-    for part in
-        html.split('<').enumerate().map(|(at, part)| match part.split_once('>') {
-            Some((_, text)) if at > 0 => text,
-            _ => part,
-        })
-    {
-        out.push_str(part);
-    }
-    let words: Vec<_> = out.split_whitespace().collect();
-    plain(&words.join(" "))
-}
-
-pub fn plain(html: &str) -> String {
-    html.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#39;", "'")
-        .replace("&#x27;", "'")
-        .replace("&amp;", "&")
-}
-
-pub fn attribute(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ const ADDRESS_SOCKETS: usize = 60;
 const VISITORS: Pace = Pace { ms: 120_000, burst: 30 };
 const DAY_MS: u64 = 86_400_000;
 /// The key of what is written down.
-const LEDGER: &str = "ledger";
+const LEDGER: &str = "account";
 
 /// What is asked of a gate. It travels as a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -406,7 +406,7 @@ impl Gate {
     /// Sees to it that there is the money for something: the gate above gives it.
     async fn afford(&self, price: u64) -> Result<std::result::Result<(), No>> {
         let set =
-            self.env.var("DAY_BUDGET").ok().filter(|_| self.name == EVERYBODY);
+            self.env.var("LIVE_DAY_BUDGET").ok().filter(|_| self.name == EVERYBODY);
         let set = set.and_then(|units| units.to_string().parse().ok());
         let most = set.unwrap_or_else(|| day(&self.name));
         loop {

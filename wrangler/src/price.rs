@@ -22,7 +22,7 @@ const ROW: u64 = 2_000;
 pub const ADDRESS_DAY: u64 = DOLLAR / 5;
 /// What all addresses of one /48 network may cost in a day.
 pub const NETWORK_DAY: u64 = DOLLAR * 2 / 5;
-/// What everybody together may cost in a day, unless `DAY_BUDGET` says otherwise.
+/// What everybody together may cost in a day, unless `LIVE_DAY_BUDGET` says otherwise.
 pub const EVERYBODY_DAY: u64 = 3 * DOLLAR;
 /// So much does a gate ask for at a time from the one above it.
 pub const STEP: u64 = 2_000_000;

@@ -13,6 +13,8 @@ use toml::{Table, Value};
 /// After how many milliseconds an object that nobody asks for is emptied, if not after
 /// those that the wrapper knows.
 const IDLE: &str = "LIVE_IDLE_MS";
+/// What everybody together may cost in a day, if not what the front door knows.
+const BUDGET: &str = "LIVE_DAY_BUDGET";
 
 /// Where the Workers are to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub fn configs(
     for (name, value) in vars {
         table(&mut config, "vars")?.insert((*name).into(), (*value).into());
     }
+    if place == Where::Here {
+        set_from_env(&mut config, BUDGET)?;
+    }
     let own = own_folder(folder, &front)?;
     let mut files = vec![write(&own, &config)?];
     if place == Where::Here {
@@ -61,16 +66,22 @@ pub fn configs(
         match place {
             Where::Here => {
                 copy_vars(&chapter.dir, &own)?;
-                // So that a test need not wait for an hour.
-                if let Ok(idle) = std::env::var(IDLE) {
-                    table(&mut config, "vars")?.insert(IDLE.into(), idle.into());
-                }
+                set_from_env(&mut config, IDLE)?;
             }
             Where::Published => publish(&chapter.dir, &mut config)?,
         }
         files.push(write(&own, &config)?);
     }
     Ok(files)
+}
+
+/// Sets a variable that is in our environment, so that a test need neither wait for an
+/// hour nor cost as much as a day may.
+fn set_from_env(config: &mut Table, name: &str) -> Result<()> {
+    if let Ok(value) = std::env::var(name) {
+        table(config, "vars")?.insert(name.into(), value.into());
+    }
+    Ok(())
 }
 
 /// The folder of one Worker.

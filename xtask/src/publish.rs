@@ -37,8 +37,6 @@ pub fn publish(dry_run: bool) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     const WORKFLOW: &str = include_str!("../../.github/workflows/publish.yml");
 
     /// What each name of a workflow's condition stands for.

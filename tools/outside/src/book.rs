@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{Socket, cargo, copy_folder, free_port, kill_group, send};
+use crate::{Socket, cargo, copy_folder, free_port, kill_group, memory_of, send};
 
 /// How long it may take until the first chapter answers: all may have to be built.
 const START_LIMIT: Duration = Duration::from_secs(400);
@@ -74,6 +74,21 @@ impl Book {
     /// The folder with the storage of all objects.
     pub fn state(&self) -> &Path {
         self.state.path()
+    }
+
+    /// The port it is served at.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How much memory the runtime with the objects uses, as [`crate::Dev::memory`]
+    /// counts it.
+    ///
+    /// # Errors
+    /// If it has no object yet, or this system has no `/proc/<pid>/smaps_rollup`.
+    pub fn memory(&self) -> Result<u64> {
+        // Nobody else has this folder.
+        memory_of(self.state.path(), |_| true)
     }
 
     /// What it has printed.

@@ -258,7 +258,7 @@
     const none = word === "none";
     const exercise = cmd.startsWith("cargo xtask");
     const told = make("p", { className: "failed" }, none ? "Nothing runs behind this copy of the book. " : `${message.trim()} `);
-    if (exercise || none || word === "down") {
+    if (exercise || none || word === "down" || word === "budget") {
       const line = exercise ? cmd : none ? "cargo xtask serve" : `cd chapters-code/${block.chapter} && npx wrangler dev`;
       told.append("In your clone: ", make("code", { textContent: line }));
     }
@@ -343,10 +343,13 @@
     const chapter = blocks[0].chapter;
     const reset = button("Reset", "Empty the objects that you have in this chapter", async () => {
       await ask(`/live/reset/${chapter}`, { method: "POST" });
+      // It has withdrawn the invitation.
+      await visitor();
       values = {};
       tell("Your objects of this chapter are empty.");
     });
-    const share = button("Invite", "Copy a link with which somebody else plays with your objects", async () => {
+    const share = button("Invite", "Copy a link with which somebody else plays with your objects, for an hour or until you press Reset", async () => {
+      await visitor();
       const link = `${location.origin}${location.pathname}?guest=${encodeURIComponent(invite)}`;
       try {
         await navigator.clipboard.writeText(link);

@@ -1,7 +1,5 @@
 //! Headers that a page cannot set, given in the query of a live request.
 
-use crate::refusal::Refusal;
-
 /// The parameters that set a header. Each is `live.` and the header's name.
 pub const SETTABLE: [&str; 3] =
     ["live.Upgrade", "live.Origin", "live.CF-Connecting-IP"];
@@ -18,13 +16,11 @@ pub struct Asked {
 
 impl Asked {
     /// Takes the parameters that begin with `live.` out of a URL. What else is in
-    /// the query stays as it is, byte for byte: it is the chapter's.
-    ///
-    /// # Errors
-    /// [`Refusal::Header`], if there is no such parameter.
-    pub fn of(url: &str) -> Result<Self, Refusal> {
+    /// the query stays as it is, byte for byte: it is the chapter's. Nothing, if there
+    /// is no such parameter.
+    pub fn of(url: &str) -> Option<Self> {
         let Some((path, query)) = url.split_once('?') else {
-            return Ok(Self { url: url.to_owned(), ..Self::default() });
+            return Some(Self { url: url.to_owned(), ..Self::default() });
         };
         let mut asked = Self::default();
         let mut kept = Vec::new();
@@ -34,7 +30,7 @@ impl Asked {
                 continue;
             }
             let pair = form_urlencoded::parse(part.as_bytes()).next();
-            let (name, value) = pair.ok_or(Refusal::Header)?;
+            let (name, value) = pair?;
             if name == INVITATION {
                 asked.invitation = Some(value.into_owned());
                 continue;
@@ -43,14 +39,13 @@ impl Asked {
             let header = name.and_then(|name| name.strip_prefix("live."));
             // What is no text of a header would make the runtime fail.
             let fits = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-            let header = header.filter(|_| fits).ok_or(Refusal::Header)?;
-            asked.headers.push((header, value.into_owned()));
+            asked.headers.push((header.filter(|_| fits)?, value.into_owned()));
         }
         asked.url = match kept.join("&") {
             kept if kept.is_empty() => path.to_owned(),
             kept => format!("{path}?{kept}"),
         };
-        Ok(asked)
+        Some(asked)
     }
 }
 
@@ -101,7 +96,7 @@ mod tests {
             "live.Origin=%C3%A9",
         ] {
             let url = format!("http://h/a?{part}");
-            assert!(Asked::of(&url).is_err(), "{part}");
+            assert!(Asked::of(&url).is_none(), "{part}");
         }
     }
 }

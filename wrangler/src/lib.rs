@@ -6,36 +6,54 @@
 //! page.
 #![deny(clippy::await_holding_refcell_ref)]
 
+mod address;
 mod gate;
 mod headers;
+mod origin;
 mod pace;
+mod price;
 mod refusal;
 mod relay;
 mod route;
 mod visitor;
 
-use gate::{Ask, BODY_MAX};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use gate::{Ask, BODY_MAX, BODY_SECONDS};
 use headers::Asked;
+use origin::Foreign;
+use price::INCLUDED;
 use refusal::{Failure, Refusal};
 use route::{Act, Route, binding};
-use visitor::{Purpose, Signer, address, from_cookies, set_cookie};
+use visitor::{Bad, Purpose, Signer, Token, from_cookies, set_cookie};
+use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen::JsCast;
 use worker::wasm_bindgen::prelude::*;
 use worker::{
-    Context, Env, Error, Fetch, Fetcher, Headers, Method, Request, RequestInit,
-    Response, Result, WebSocketPair, console_error, event, web_sys,
+    Context, Date, Delay, Env, Error, Fetch, Fetcher, Headers, Method, Request,
+    RequestInit, Response, Result, WebSocketPair, console_error, event, web_sys,
 };
 
+/// Which variable says whose objects a client without a cookie plays with. Only a
+/// machine of your own has it.
+const WITHOUT_COOKIE: &str = "WITHOUT_COOKIE";
 /// In which header a chapter's Worker is told whose objects are meant.
 const VISITOR: &str = "Live-Visitor";
 /// In which header it is told what to do to all of them.
 const ACT: &str = "Live-Act";
+/// In which header it is told when a guest was invited, in milliseconds since 1970.
+const GUEST: &str = "Live-Guest";
+/// In which header its answer says what it has cost (`price.rs`).
+const COST: &str = "Live-Cost";
 /// What a page of a chapter may load, and what else browsers and robots should know
 /// of live answers.
 const HEADERS: [(&str, &str); 5] = [
     (
         "Content-Security-Policy",
-        "default-src 'self'; base-uri 'self'; frame-ancestors 'none'",
+        "default-src 'self'; img-src 'self' data:; base-uri 'self'; \
+         frame-ancestors 'none'",
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
@@ -67,7 +85,11 @@ type Outcome = std::result::Result<Response, Failure>;
 async fn respond(req: Request, env: &Env, ctx: &Context) -> Outcome {
     let pages = async |req| Ok(env.assets("ASSETS")?.fetch_request(req).await?);
     let url = req.inner().url();
-    match Route::of(&url) {
+    let route = Route::of(&url);
+    if !matches!(route, None | Some(Route::Cover { .. })) {
+        is_own(&req, env)?;
+    }
+    match route {
         None => pages(req).await,
         Some(Route::Cover { url }) => pages(at(&req, &url)?).await,
         Some(Route::Live { chapter, url }) => match env.service(&binding(&chapter))
@@ -84,6 +106,23 @@ async fn respond(req: Request, env: &Env, ctx: &Context) -> Outcome {
     }
 }
 
+/// Whether a request comes from a page of this book, or from none.
+fn is_own(req: &Request, env: &Env) -> std::result::Result<(), Failure> {
+    let header = |name| req.headers().get(name);
+    let (host, origin) = (header("Host")?, header("Origin")?);
+    let site = header("Sec-Fetch-Site")?;
+    let headers = origin::Headers {
+        host: host.as_deref(),
+        origin: origin.as_deref(),
+        sec_fetch_site: site.as_deref(),
+    };
+    let local = env.var(WITHOUT_COOKIE).is_ok();
+    headers.are_own(local).map_err(|foreign| match foreign {
+        Foreign::Host => Refusal::Host.into(),
+        Foreign::Page => Refusal::Elsewhere.into(),
+    })
+}
+
 /// A request to a chapter: whoever asks is known, has not asked too much, and gets
 /// the chapter's own answer.
 async fn live(
@@ -93,34 +132,38 @@ async fn live(
     env: &Env,
     ctx: &Context,
 ) -> Outcome {
-    let asked = Asked::of(url)?;
-    let (visitor, owner) = known(&req, asked.invitation.as_deref(), env)?;
+    let asked = Asked::of(url).ok_or(Refusal::Header)?;
+    let (visitor, host) = known(&req, asked.invitation.as_deref(), env)?;
     let bytes = body_length(&req)?;
     let upgrade = req.headers().get("Upgrade")?;
     let upgrades = upgrade.is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
-    let asks =
-        if upgrades { Ask::Socket { bytes } } else { Ask::Request { bytes } };
-    let mut verdict = ask(env, &visitor, asks).await?;
-    if verdict.status_code() != 200 {
-        return Ok(verdict);
-    }
-    let lease = verdict.text().await?.parse().ok();
-    let to_chapter = at(&req, &asked.url)?;
+    let gate = gate_of(&req)?;
+    let asks = if upgrades {
+        Ask::Socket { visitor: visitor.clone() }
+    } else {
+        Ask::Request { visitor: visitor.clone(), bytes }
+    };
+    let lease = ask(env, &gate, &asks).await?;
+    let to_chapter = whole(req, &asked.url).await?;
     let headers = to_chapter.headers();
     strip(headers)?;
     for (name, value) in &asked.headers {
         headers.set(name, value)?;
     }
-    headers.set(VISITOR, &owner)?;
+    headers.set(VISITOR, host.as_ref().map_or(&visitor, |host| &host.id))?;
+    if let Some(host) = host {
+        headers.set(GUEST, &host.made.to_string())?;
+    }
     let answer = match reach(worker, to_chapter).await {
         Ok(answer) => answer,
         Err(down) => {
-            release(env, &visitor, lease).await?;
+            release(env, &gate, lease).await?;
             return Err(down);
         }
     };
+    owe(env, &gate, &answer).await?;
     if answer.status_code() != 101 {
-        release(env, &visitor, lease).await?;
+        release(env, &gate, lease).await?;
         return dressed(answer);
     }
     let protocol = answer.headers().get("Sec-WebSocket-Protocol")?;
@@ -139,9 +182,15 @@ async fn live(
     }
     let env = env.clone();
     ctx.wait_until(async move {
-        relay::relay(&server, &chapter).await;
+        let pay =
+            async |cost| match gate::ask(&env, &gate, &Ask::Pay { cost }).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(no)) => Some(no.what),
+                Err(error) => Some(error.to_string()),
+            };
+        relay::relay(&server, &chapter, pay).await;
         // A place that is not given back is free after some minutes.
-        if let Err(error) = release(&env, &visitor, lease).await {
+        if let Err(error) = release(&env, &gate, lease).await {
             console_error!("{error}");
         }
     });
@@ -153,23 +202,20 @@ async fn live(
 async fn welcome(req: &Request, url: &str, env: &Env) -> Outcome {
     let signer = signer(env)?;
     let cookie = req.headers().get("Cookie")?;
+    let now = Date::now().as_millis();
     let known = cookie.as_deref().and_then(from_cookies);
-    let known = known.and_then(|token| signer.id(Purpose::Cookie, token));
-    let visitor = if let Some(visitor) = known {
-        visitor.to_owned()
+    let known =
+        known.and_then(|token| signer.read(Purpose::Cookie, token, now).ok());
+    let visitor = if let Some(token) = known {
+        token.id
     } else {
-        let ip = req.headers().get("CF-Connecting-IP")?.unwrap_or_default();
-        let gate = format!("address {}", address(&ip));
-        let verdict = ask(env, &gate, Ask::Visitor).await?;
-        if verdict.status_code() != 200 {
-            return Ok(verdict);
-        }
+        ask(env, &gate_of(req)?, &Ask::Visitor).await?;
         uuid().map_err(Error::from)?
     };
-    let invitation = signer.token(Purpose::Invitation, &visitor);
+    let invitation = signer.token(Purpose::Invitation, &visitor, now);
     let body = format!("{{\"invite\":\"{invitation}\"}}\n");
     let response = Response::ok(body)?;
-    let token = signer.token(Purpose::Cookie, &visitor);
+    let token = signer.token(Purpose::Cookie, &visitor, now);
     response.headers().set("Content-Type", "application/json")?;
     response.headers().set("Set-Cookie", &set_cookie(&token, url))?;
     dressed(response)
@@ -183,19 +229,23 @@ async fn act_on(
     query: &str,
     env: &Env,
 ) -> Outcome {
-    let asked = Asked::of(query)?;
-    let (visitor, owner) = known(req, asked.invitation.as_deref(), env)?;
-    let verdict = ask(env, &visitor, Ask::Request { bytes: 0 }).await?;
-    if verdict.status_code() != 200 {
-        return Ok(verdict);
+    let asked = Asked::of(query).ok_or(Refusal::Header)?;
+    let (visitor, host) = known(req, asked.invitation.as_deref(), env)?;
+    if host.is_some() {
+        return Err(Refusal::Guest.into());
     }
+    let gate = gate_of(req)?;
+    let asks = Ask::Request { visitor: visitor.clone(), bytes: 0 };
+    ask(env, &gate, &asks).await?;
     let worker = env.service(&binding(chapter)).map_err(|_| Refusal::Down)?;
     // No file is at this path, so that no asset answers.
     let url = format!("https://chapter/{}", act.word());
     let to_chapter = post(&url)?;
-    to_chapter.headers().set(VISITOR, &owner)?;
+    to_chapter.headers().set(VISITOR, &visitor)?;
     to_chapter.headers().set(ACT, act.word())?;
-    dressed(reach(&worker, to_chapter).await?)
+    let answer = reach(&worker, to_chapter).await?;
+    owe(env, &gate, &answer).await?;
+    dressed(answer)
 }
 
 /// Asks a chapter's Worker.
@@ -228,29 +278,34 @@ async fn judge(req: &Request, chapter: &str, env: &Env) -> Outcome {
     dressed(Fetch::Request(req).send().await?)
 }
 
-/// The visitor who asks, and the one whose objects are meant.
+/// The visitor who asks, and the one whose objects are meant if it is another.
 fn known(
     req: &Request,
     invitation: Option<&str>,
     env: &Env,
-) -> std::result::Result<(String, String), Failure> {
+) -> std::result::Result<(String, Option<Token>), Failure> {
     let signer = signer(env)?;
+    let now = Date::now().as_millis();
     let cookies = req.headers().get("Cookie")?;
     let visitor = match cookies.as_deref().and_then(from_cookies) {
         Some(token) => {
-            signer.id(Purpose::Cookie, token).ok_or(Refusal::Cookie)?.to_owned()
+            let token = signer.read(Purpose::Cookie, token, now);
+            let token = token.map_err(|bad| match bad {
+                Bad::Forged => Refusal::Cookie,
+                Bad::Expired => Refusal::OldCookie,
+            });
+            token?.id
         }
         // On a machine of your own, a client without cookies is you.
-        None => env.var("WITHOUT_COOKIE").map_err(|_| Refusal::Nobody)?.to_string(),
+        None => env.var(WITHOUT_COOKIE).map_err(|_| Refusal::Nobody)?.to_string(),
     };
-    let owner = match invitation {
-        Some(token) => signer
-            .id(Purpose::Invitation, token)
-            .ok_or(Refusal::Invitation)?
-            .to_owned(),
-        None => visitor.clone(),
-    };
-    Ok((visitor, owner))
+    let host = invitation.map(|token| {
+        signer.read(Purpose::Invitation, token, now).map_err(|bad| match bad {
+            Bad::Forged => Refusal::Invitation,
+            Bad::Expired => Refusal::OldInvitation,
+        })
+    });
+    Ok((visitor, host.transpose()?))
 }
 
 fn signer(env: &Env) -> std::result::Result<Signer, Refusal> {
@@ -269,16 +324,59 @@ fn body_length(req: &Request) -> std::result::Result<u64, Failure> {
     }
 }
 
-/// Asks a gate. An answer other than 200 is for the visitor.
-async fn ask(env: &Env, gate: &str, ask: Ask) -> Result<Response> {
-    let gate = env.durable_object("GATES")?.get_by_name(gate)?;
-    gate.fetch_with_str(&ask.url()).await
+/// The request with all of its body, which has to come in time, at another address.
+async fn whole(
+    mut req: Request,
+    url: &str,
+) -> std::result::Result<Request, Failure> {
+    if req.inner().body().is_none() {
+        return Ok(at(&req, url)?);
+    }
+    let bytes = {
+        let late = pin!(Delay::from(Duration::from_secs(BODY_SECONDS)));
+        match select(pin!(req.bytes()), late).await {
+            Either::Left((bytes, _)) => bytes?,
+            Either::Right(_) => return Err(Refusal::Slow.into()),
+        }
+    };
+    let init = web_sys::RequestInit::new();
+    init.set_method(&req.inner().method());
+    init.set_headers(&req.inner().headers());
+    init.set_body(&Uint8Array::from(bytes.as_slice()));
+    let request = web_sys::Request::new_with_str_and_init(url, &init);
+    Ok(request.map_err(Error::from)?.into())
+}
+
+/// The gate of the address that a request comes from.
+fn gate_of(req: &Request) -> Result<String> {
+    let ip = req.headers().get("CF-Connecting-IP")?;
+    Ok(address::gate(&ip.unwrap_or_default()))
+}
+
+/// Asks a gate, and takes its no for an answer.
+async fn ask(
+    env: &Env,
+    gate: &str,
+    ask: &Ask,
+) -> std::result::Result<Option<u64>, Failure> {
+    Ok(gate::ask(env, gate, ask).await?.map_err(Refusal::Limit)?)
+}
+
+/// Notes what an answer says that it has cost, if it is more than each may. If there is
+/// no more money, it is the next request that hears of it.
+async fn owe(env: &Env, gate: &str, answer: &Response) -> Result<()> {
+    let cost = answer.headers().get(COST)?.and_then(|cost| cost.parse().ok());
+    let cost = cost.unwrap_or(0u64).saturating_sub(INCLUDED);
+    if cost > 0 {
+        let _ = gate::ask(env, gate, &Ask::Owe { cost }).await?;
+    }
+    Ok(())
 }
 
 /// Gives the place of a socket back.
-async fn release(env: &Env, visitor: &str, lease: Option<u64>) -> Result<()> {
+async fn release(env: &Env, gate: &str, lease: Option<u64>) -> Result<()> {
     if let Some(number) = lease {
-        ask(env, visitor, Ask::Closed { number }).await?;
+        let _ = gate::ask(env, gate, &Ask::Closed { number }).await?;
     }
     Ok(())
 }
@@ -301,6 +399,7 @@ fn dressed(answer: Response) -> Outcome {
 /// An answer with more headers. Those of an answer that was fetched cannot be changed.
 fn with_headers(answer: Response, more: &[(&str, &str)]) -> Outcome {
     let headers = Headers::from_iter(answer.headers().entries());
+    headers.delete(COST)?;
     for (name, value) in more {
         headers.set(name, value)?;
     }

@@ -2,7 +2,7 @@
 
 use worker::{Error, Response, ResponseBuilder, Result};
 
-use crate::gate::BODY_MAX;
+use crate::gate::{BODY_MAX, BODY_SECONDS, No};
 use crate::headers::SETTABLE;
 
 /// Why a request does not get through to a chapter.
@@ -12,14 +12,31 @@ pub enum Refusal {
     Nobody,
     #[error("this cookie is none of ours: POST /live/visitor gives you another")]
     Cookie,
+    #[error("this cookie is too old: POST /live/visitor gives you another")]
+    OldCookie,
     #[error("this invitation is none of ours: POST /live/visitor makes one")]
     Invitation,
+    #[error("this invitation is too old: ask your host for another")]
+    OldInvitation,
+    #[error("only the owner of the objects can do this, not a guest")]
+    Guest,
+    #[error("on this machine, ask localhost or 127.0.0.1, and not another name")]
+    Host,
+    #[error(
+        "a chapter answers to the pages of this book only, and to addresses that you \
+         type yourself"
+    )]
+    Elsewhere,
     #[error("of a query, live.as and {} are for the front door", SETTABLE.join(", "))]
     Header,
     #[error("a body is at most {BODY_MAX} bytes long")]
     Size,
     #[error("say how long the body is, with Content-Length")]
     Length,
+    #[error("the body did not come within {} s: send it faster", BODY_SECONDS)]
+    Slow,
+    #[error("{}: try again in {} s", .0.what, .0.ms.div_ceil(1_000))]
+    Limit(No),
     #[error("this chapter does not run just now; the pages do")]
     Down,
     #[error("the chapters do not run here: VISITOR_KEY is not set")]
@@ -38,10 +55,18 @@ impl Refusal {
     fn kind(&self) -> (u16, &'static str) {
         match self {
             Self::Nobody => (401, "visitor"),
-            Self::Cookie | Self::Invitation => (403, "visitor"),
+            Self::Cookie
+            | Self::OldCookie
+            | Self::Invitation
+            | Self::OldInvitation => (403, "visitor"),
+            Self::Guest => (403, "guest"),
+            Self::Host | Self::Elsewhere => (403, "origin"),
             Self::Header => (400, "header"),
             Self::Size => (413, "size"),
             Self::Length => (411, "size"),
+            Self::Slow => (408, "slow"),
+            Self::Limit(No { budget: true, .. }) => (429, "budget"),
+            Self::Limit(_) => (429, "limit"),
             Self::Down | Self::NoKey => (503, "down"),
             Self::NotHere => (404, "here"),
             Self::NotThePage => (403, "here"),
@@ -57,9 +82,14 @@ impl Refusal {
         let (status, word) = self.kind();
         let response =
             ResponseBuilder::new().with_status(status).ok(format!("{self}\n"))?;
-        response.headers().set("Live-Refused", word)?;
-        if matches!(self, Self::Method) {
-            response.headers().set("Allow", "POST")?;
+        let headers = response.headers();
+        headers.set("Live-Refused", word)?;
+        match self {
+            Self::Method => headers.set("Allow", "POST")?,
+            Self::Limit(no) => {
+                headers.set("Retry-After", &no.ms.div_ceil(1_000).to_string())?;
+            }
+            _ => {}
         }
         Ok(response)
     }

@@ -10,15 +10,22 @@ use worker::js_sys::{ArrayBuffer, JsString, Uint8Array};
 use worker::wasm_bindgen::JsCast;
 use worker::wasm_bindgen::prelude::*;
 use worker::web_sys::BinaryType;
-use worker::{Date, Delay, MessageEvent, Result, WebSocket, WebsocketEvent};
+use worker::{Date, Delay, MessageEvent, WebSocket, WebsocketEvent};
 
 use crate::gate::SOCKET_MS;
 use crate::pace::Pace;
+use crate::price::{MESSAGES, MESSAGES_COST, SOCKET, SOCKET_SECONDS};
 
 /// How long a message of a visitor may be: bytes, or UTF-16 units of text.
 const FRAME_MAX: u32 = 64 * 1024;
-/// 500 messages at once, then 50 a second.
+/// Messages in each direction: 500 at once, then 50 a second from the visitor, and
+/// 2,000, then 200 a second to them.
 const FRAMES: Pace = Pace { ms: 20, burst: 500 };
+const FRAMES_BACK: Pace = Pace { ms: 5, burst: 2_000 };
+/// KiB that were begun, in each direction: 1 MiB at once, then 62 KiB a second. The
+/// runtime keeps what a client does not read, without a limit and without a way to ask
+/// how much it is; with this it cannot become much.
+const BYTES: Pace = Pace { ms: 16, burst: 1_024 };
 /// How long the other end may take to answer a close.
 const ANSWER: Duration = Duration::from_secs(3);
 
@@ -31,20 +38,20 @@ extern "C" {
     /// `socket.accept({ allowHalfOpen: true })`: when the other end closes, we still
     /// have to, so that the code and the reason go through.
     #[wasm_bindgen(catch, js_name = accept_half_open)]
-    fn accept(socket: &JsValue) -> std::result::Result<(), JsValue>;
+    fn accept(socket: &JsValue) -> Result<(), JsValue>;
 }
 
 /// Why a socket is closed: the code and the reason that its client is told.
 struct Close(u16, String);
 
 /// How one direction ended: closed by its sender, or because of what was sent.
-type Passed = std::result::Result<Close, Close>;
+type Passed = Result<Close, Close>;
 
 /// Takes both sockets, so that [`relay`] can listen to them.
 ///
 /// # Errors
 /// If one has been taken before.
-pub fn take(visitor: &WebSocket, chapter: &WebSocket) -> Result<()> {
+pub fn take(visitor: &WebSocket, chapter: &WebSocket) -> worker::Result<()> {
     for socket in [visitor, chapter] {
         // Else bytes would come as a `Blob`.
         socket.as_ref().set_binary_type(BinaryType::Arraybuffer);
@@ -54,16 +61,35 @@ pub fn take(visitor: &WebSocket, chapter: &WebSocket) -> Result<()> {
 }
 
 /// Passes on what comes, until one side closes or the time is over; then closes
-/// both.
-pub async fn relay(visitor: &WebSocket, chapter: &WebSocket) {
+/// both. `pay` pays for what comes next, or says in one line why it cannot.
+pub async fn relay(
+    visitor: &WebSocket,
+    chapter: &WebSocket,
+    pay: impl AsyncFn(u64) -> Option<String>,
+) {
     let (Ok(from_visitor), Ok(from_chapter)) = (visitor.events(), chapter.events())
     else {
         return;
     };
-    let paid = Cell::new(0);
-    let mut out = pin!(pass(from_visitor, chapter, |data| check(data, &paid)));
-    let mut back = pin!(pass(from_chapter, visitor, |_| Ok(())));
-    let end = pin!(Delay::from(Duration::from_millis(SOCKET_MS)));
+    let pay = async |cost| match pay(cost).await {
+        None => Ok(()),
+        // The longest that a close may say is 123 bytes.
+        Some(why) => Err(Close(1013, why.chars().take(100).collect())),
+    };
+    let (sent, back) = (Meter::new(FRAMES), Meter::new(FRAMES_BACK));
+    let said = Cell::new(0);
+    let mut out = pin!(pass(from_visitor, chapter, async |length| {
+        if length > FRAME_MAX {
+            let reason = format!("a message is at most {FRAME_MAX} long here");
+            return Err(Close(1009, reason));
+        }
+        sent.take(length)?;
+        said.set(said.get() + 1);
+        if said.get() % MESSAGES == 1 { pay(MESSAGES_COST).await } else { Ok(()) }
+    }));
+    let mut back =
+        pin!(pass(from_chapter, visitor, async |length| back.take(length)));
+    let end = pin!(clock(&pay));
     match select(select(&mut out, &mut back), end).await {
         // Whoever begins to close hears what the other side answers.
         Either::Left((Either::Left((Ok(close), _)), _)) => {
@@ -81,10 +107,8 @@ pub async fn relay(visitor: &WebSocket, chapter: &WebSocket) {
             shut(visitor, &close);
             shut(chapter, &Close(1001, "the visitor was shown the door".into()));
         }
-        Either::Right(_) => {
-            let minutes = SOCKET_MS / 60_000;
-            let reason = format!("{minutes} minutes are over; open another");
-            shut(visitor, &Close(1001, reason));
+        Either::Right((close, _)) => {
+            shut(visitor, &close);
             shut(chapter, &Close(1001, "the visitor's time is over".into()));
         }
     }
@@ -99,16 +123,29 @@ async fn answer(rest: impl Future<Output = Passed> + Unpin, close: Close) -> Clo
     }
 }
 
-/// Passes on what the rule lets through. Returns why no more comes.
+/// Pays for the socket while it is open. Returns why it may no longer be.
+async fn clock(pay: &impl AsyncFn(u64) -> Result<(), Close>) -> Close {
+    for _ in 1..SOCKET_MS / 1_000 / SOCKET_SECONDS {
+        Delay::from(Duration::from_secs(SOCKET_SECONDS)).await;
+        if let Err(close) = pay(SOCKET).await {
+            return close;
+        }
+    }
+    Delay::from(Duration::from_secs(SOCKET_SECONDS)).await;
+    let minutes = SOCKET_MS / 60_000;
+    Close(1001, format!("{minutes} minutes are over; open another"))
+}
+
+/// Passes on what the rule lets through, by its length. Returns why no more comes.
 async fn pass(
-    mut from: impl Stream<Item = Result<WebsocketEvent>> + Unpin,
+    mut from: impl Stream<Item = worker::Result<WebsocketEvent>> + Unpin,
     to: &WebSocket,
-    rule: impl Fn(&MessageEvent) -> std::result::Result<(), Close>,
+    rule: impl AsyncFn(u32) -> Result<(), Close>,
 ) -> Passed {
     while let Some(Ok(event)) = from.next().await {
         match event {
             WebsocketEvent::Message(message) => {
-                rule(&message)?;
+                rule(length(&message)).await?;
                 send(to, &message);
             }
             WebsocketEvent::Close(close) => {
@@ -119,27 +156,40 @@ async fn pass(
     Ok(Close(1012, "the object was restarted: open another".to_owned()))
 }
 
-/// What a visitor may send.
-fn check(
-    message: &MessageEvent,
-    paid: &Cell<u64>,
-) -> std::result::Result<(), Close> {
+/// What has gone through in one direction.
+struct Meter {
+    pace: Pace,
+    frames: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Meter {
+    fn new(pace: Pace) -> Self {
+        Self { pace, frames: Cell::default(), bytes: Cell::default() }
+    }
+
+    /// Lets one message through, or says why it is one too many.
+    fn take(&self, length: u32) -> Result<(), Close> {
+        let now = Date::now().as_millis();
+        let kib = u64::from(length).div_ceil(1_024);
+        for (used, pace, units, what) in [
+            (&self.frames, self.pace, 1, "messages"),
+            (&self.bytes, BYTES, kib, "bytes"),
+        ] {
+            let paid = pace.take(used.get(), units, now);
+            used.set(paid.map_err(|_| Close(1008, format!("too many {what}")))?);
+        }
+        Ok(())
+    }
+}
+
+/// How long a message is: bytes, or UTF-16 units of text.
+fn length(message: &MessageEvent) -> u32 {
     let data = message.as_ref().data();
-    let length = match data.dyn_ref::<ArrayBuffer>() {
+    match data.dyn_ref::<ArrayBuffer>() {
         Some(bytes) => bytes.byte_length(),
         None => data.dyn_ref::<JsString>().map_or(0, JsString::length),
-    };
-    if length > FRAME_MAX {
-        return Err(Close(
-            1009,
-            format!("a message is at most {FRAME_MAX} long here"),
-        ));
     }
-    match FRAMES.take(paid.get(), 1, Date::now().as_millis()) {
-        Ok(after) => paid.set(after),
-        Err(_) => return Err(Close(1008, "too many messages".to_owned())),
-    }
-    Ok(())
 }
 
 /// Sends a message on as it came. An error means that `to` is closed; whoever listens

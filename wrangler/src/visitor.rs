@@ -1,23 +1,48 @@
 //! Who plays: visitors, the cookie by which they are known, and invitations.
 //!
-//! A cookie and an invitation both are `<id>.<signature>`. Each is signed for its own
-//! purpose, so that whoever is invited cannot make a cookie of the invitation.
-
-use std::net::Ipv6Addr;
+//! A cookie and an invitation both are `<id>.<until>.<signature>`. Each is signed for
+//! its own purpose, so that whoever is invited cannot make a cookie of the invitation,
+//! and until a time, in milliseconds since 1970.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// The name of the cookie.
 const COOKIE: &str = "live";
-/// How long a browser keeps it, in seconds: thirty days.
-const COOKIE_SECONDS: u32 = 2_592_000;
+/// How long it is good, in milliseconds: a day. What is in the objects goes sooner.
+const COOKIE_MS: u64 = 86_400_000;
+/// How long an invitation is good, in milliseconds: an hour.
+const INVITATION_MS: u64 = 3_600_000;
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Cookie,
     Invitation,
+}
+
+impl Purpose {
+    fn lasts(self) -> u64 {
+        match self {
+            Self::Cookie => COOKIE_MS,
+            Self::Invitation => INVITATION_MS,
+        }
+    }
+}
+
+/// What a token of ours says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    pub id: String,
+    /// When it was made, in milliseconds since 1970.
+    pub made: u64,
+}
+
+/// What is wrong with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    Forged,
+    Expired,
 }
 
 /// Signs with the key of this book.
@@ -33,27 +58,43 @@ impl Signer {
         Hmac::new_from_slice(key).ok().map(|mac| Self { mac })
     }
 
-    fn signed(&self, purpose: Purpose, id: &str) -> Hmac<Sha256> {
+    fn signed(&self, purpose: Purpose, what: &str) -> Hmac<Sha256> {
         let purpose = match purpose {
             Purpose::Cookie => "cookie",
             Purpose::Invitation => "invitation",
         };
-        self.mac.clone().chain_update(format!("{purpose}\n{id}"))
+        self.mac.clone().chain_update(format!("{purpose}\n{what}"))
     }
 
-    /// `<id>.<signature>`
-    pub fn token(&self, purpose: Purpose, id: &str) -> String {
-        let signature = self.signed(purpose, id).finalize().into_bytes();
-        format!("{id}.{}", hex::encode(signature))
+    /// A token that is good from `now` on, in milliseconds since 1970.
+    pub fn token(&self, purpose: Purpose, id: &str, now: u64) -> String {
+        let what = format!("{id}.{}", now + purpose.lasts());
+        let signature = self.signed(purpose, &what).finalize().into_bytes();
+        format!("{what}.{}", hex::encode(signature))
     }
 
-    /// The id in a token, if it was signed here and for this.
-    pub fn id<'a>(&self, purpose: Purpose, token: &'a str) -> Option<&'a str> {
-        let (id, signature) = token.split_once('.')?;
-        let signature = hex::decode(signature).ok()?;
+    /// What a token says.
+    ///
+    /// # Errors
+    /// If it was not signed here and for this, or its time is over.
+    pub fn read(
+        &self,
+        purpose: Purpose,
+        token: &str,
+        now: u64,
+    ) -> Result<Token, Bad> {
+        let (what, signature) = token.rsplit_once('.').ok_or(Bad::Forged)?;
+        let signature = hex::decode(signature).map_err(|_| Bad::Forged)?;
         // In a time that does not depend on how much of the signature is right.
-        self.signed(purpose, id).verify_slice(&signature).ok()?;
-        Some(id)
+        let signed = self.signed(purpose, what).verify_slice(&signature);
+        signed.map_err(|_| Bad::Forged)?;
+        let (id, until) = what.split_once('.').ok_or(Bad::Forged)?;
+        let until: u64 = until.parse().map_err(|_| Bad::Forged)?;
+        if until <= now {
+            return Err(Bad::Expired);
+        }
+        let made = until.saturating_sub(purpose.lasts());
+        Ok(Token { id: id.to_owned(), made })
     }
 }
 
@@ -68,18 +109,11 @@ pub fn from_cookies(header: &str) -> Option<&str> {
 /// have it sent.
 pub fn set_cookie(token: &str, url: &str) -> String {
     let secure = if url.starts_with("https:") { "; Secure" } else { "" };
+    let seconds = COOKIE_MS / 1_000;
     format!(
-        "{COOKIE}={token}; Path=/live/; Max-Age={COOKIE_SECONDS}; HttpOnly; \
+        "{COOKIE}={token}; Path=/live/; Max-Age={seconds}; HttpOnly; \
          SameSite=Lax{secure}"
     )
-}
-
-/// By what an address is known. Whoever has one address of version 6 has the whole
-/// network of it, so the first half counts.
-pub fn address(ip: &str) -> String {
-    let Ok(six) = ip.parse::<Ipv6Addr>() else { return ip.to_owned() };
-    let [a, b, c, d, ..] = six.segments();
-    format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
 }
 
 #[cfg(test)]
@@ -94,40 +128,59 @@ mod tests {
 
     /// A token says whose it is. The signature is HMAC-SHA256 as everybody computes
     /// it; here, Python:
-    /// `hmac.new(b"the key", b"cookie\n0a1b", "sha256").hexdigest()`
+    /// `hmac.new(b"the key", b"cookie\n0a1b.86400007", "sha256").hexdigest()`
     #[test]
     fn genuine() {
-        let token = signer().token(Purpose::Cookie, ID);
+        let token = signer().token(Purpose::Cookie, ID, 7);
         assert_eq!(
             token,
-            "0a1b.1c7b004fa390c4149decdff48ad387684e17147e126649812b8d851148526468"
+            "0a1b.86400007.a6303a50b1fa2f18462a2def176c62ccd3cdb538b03793382a35358ed340ea27"
         );
-        assert_eq!(signer().id(Purpose::Cookie, &token), Some(ID));
+        let read = signer().read(Purpose::Cookie, &token, 8);
+        assert_eq!(read, Ok(Token { id: ID.to_owned(), made: 7 }));
     }
 
     /// Whatever was made up, cut, taken from elsewhere or signed for something else
     /// says nothing.
     #[test]
     fn forged() {
-        let good = signer().token(Purpose::Cookie, ID);
-        let (_, signature) = good.split_once('.').unwrap();
+        let good = signer().token(Purpose::Cookie, ID, 7);
+        let (_, signature) = good.rsplit_once('.').unwrap();
         for bad in [
             "".to_owned(),
             ".".into(),
+            "..".into(),
             ID.into(),
             format!("{ID}."),
-            format!("{ID}.{}", &signature[2..]),
-            format!("{ID}.{signature}00"),
-            format!("0a1c.{signature}"),
-            format!("{ID}x.{signature}"),
+            format!("{ID}.{signature}"),
+            format!("{ID}.86400007.{}", &signature[2..]),
+            format!("{ID}.86400007.{signature}00"),
+            format!("{ID}.96400007.{signature}"),
+            format!("0a1c.86400007.{signature}"),
+            format!("{ID}x.86400007.{signature}"),
             format!("{good} "),
-            signer().token(Purpose::Invitation, ID),
-            Signer::new("another").unwrap().token(Purpose::Cookie, ID),
+            signer().token(Purpose::Invitation, ID, 7),
+            Signer::new("another").unwrap().token(Purpose::Cookie, ID, 7),
         ] {
-            assert_eq!(signer().id(Purpose::Cookie, &bad), None, "{bad}");
+            let read = signer().read(Purpose::Cookie, &bad, 8);
+            assert_eq!(read, Err(Bad::Forged), "{bad}");
         }
-        assert_eq!(signer().id(Purpose::Invitation, &good), None);
+        let read = signer().read(Purpose::Invitation, &good, 8);
+        assert_eq!(read, Err(Bad::Forged));
         assert!(Signer::new("").is_none());
+    }
+
+    /// Each is good for its time, and no longer.
+    #[test]
+    fn expired() {
+        for (purpose, lasts) in
+            [(Purpose::Cookie, 86_400_000), (Purpose::Invitation, 3_600_000)]
+        {
+            let token = signer().token(purpose, ID, 7);
+            assert!(signer().read(purpose, &token, 6 + lasts).is_ok());
+            let read = signer().read(purpose, &token, 7 + lasts);
+            assert_eq!(read, Err(Bad::Expired));
+        }
     }
 
     /// The cookie is found among others, and goes to the live chapters only.
@@ -139,15 +192,5 @@ mod tests {
         assert!(cookie.starts_with("live=t; Path=/live/; "), "{cookie}");
         assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
         assert!(!set_cookie("t", "http://h/").contains("Secure"));
-    }
-
-    /// One network of version 6 is one address.
-    #[test]
-    fn addresses() {
-        assert_eq!(address("192.0.2.7"), "192.0.2.7");
-        assert_eq!(address("2001:db8::1"), "2001:db8:0:0::/64");
-        assert_eq!(address("2001:db8::1"), address("2001:db8:0:0:9::2"));
-        assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
-        assert_eq!(address("what?"), "what?");
     }
 }

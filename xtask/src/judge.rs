@@ -43,6 +43,7 @@ pub struct Judge {
 
 /// What all threads of the judge share.
 struct Bench {
+    address: SocketAddr,
     token: String,
     chapters: Vec<String>,
     command: Box<dyn Fn(&str) -> Command + Send + Sync>,
@@ -86,6 +87,7 @@ impl Judge {
         let token = token()?;
         let url = format!("http://{address}/{token}");
         let bench = Arc::new(Bench {
+            address,
             token,
             chapters: chapters.iter().map(|chapter| chapter.name.clone()).collect(),
             command: Box::new(command),
@@ -137,9 +139,14 @@ impl Bench {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let said = read_head(stream).and_then(|head| {
-            let (method, path) = parse(&head).ok_or_else(|| {
+            let (method, path, host) = parse(&head).ok_or_else(|| {
                 (400, "Bad Request", "this is not HTTP".to_owned())
             })?;
+            // A name that leads here is no name of ours: a page of it may ask, too.
+            if host != self.address.to_string() {
+                let line = format!("ask {}, and not another name", self.address);
+                return Err((421, "Misdirected Request", line));
+            }
             self.start(&method, &path)
         });
         match said {
@@ -277,12 +284,18 @@ fn read_head(stream: &TcpStream) -> Result<Vec<u8>, Refusal> {
     Ok(head)
 }
 
-/// The method and the path of a request.
-fn parse(head: &[u8]) -> Option<(String, String)> {
+/// The method, the path and the host of a request.
+fn parse(head: &[u8]) -> Option<(String, String, String)> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     request.parse(head).ok()?.is_complete().then_some(())?;
-    Some((request.method?.to_owned(), request.path?.to_owned()))
+    let (method, path) = (request.method?, request.path?);
+    let host = request
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("Host"))?;
+    let host = std::str::from_utf8(host.value).ok()?;
+    Some((method.to_owned(), path.to_owned(), host.to_owned()))
 }
 
 /// A word that nobody can guess: 128 random bits.
@@ -328,7 +341,9 @@ mod tests {
         let path = path.split_once('/').unwrap().1;
         let mut stream = TcpStream::connect(judge.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "POST /{path}/ch02 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let host = judge.address;
+        write!(stream, "POST /{path}/ch02 HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            .unwrap();
         let mut lines = BufReader::new(stream);
         let mut line = String::new();
         while line != "\r\n" {
@@ -412,6 +427,21 @@ mod tests {
         let answer = send("POST", &format!("{url}/ch09"), b"").unwrap();
         let known = "there is no such chapter: take one of ch01, ch02\n";
         assert_eq!(answer.body, known);
+    }
+
+    /// A page whose name was made to lead here starts nothing, though it knows the token.
+    #[test]
+    fn refuses_other_names() {
+        let judge = judge("echo started", LIMIT);
+        let port = judge.address.port();
+        let url = format!("{}/ch02", judge.url());
+        for host in [format!("evil.example:{port}"), format!("localhost:{port}")] {
+            let answer = outside::send_with("POST", &url, &[("Host", &host)], b"");
+            let answer = answer.unwrap();
+            assert_eq!(answer.status, 421, "{host}: {answer:?}");
+            assert!(answer.body.starts_with("ask 127.0.0.1:"), "{answer:?}");
+        }
+        assert_eq!(send("POST", &url, b"").unwrap().status, 200);
     }
 
     /// One at a time: the second is told so, and the first goes on.

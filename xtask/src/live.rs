@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use ledger::{Chapter, file_name, read, root};
@@ -12,6 +13,8 @@ use toml::{Table, Value};
 /// After how many milliseconds an object that nobody asks for is emptied, if not after
 /// those that the wrapper knows.
 const IDLE: &str = "LIVE_IDLE_MS";
+/// What everybody together may cost in a day, if not what the front door knows.
+const BUDGET: &str = "LIVE_DAY_BUDGET";
 
 /// Where the Workers are to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub fn configs(
     for (name, value) in vars {
         table(&mut config, "vars")?.insert((*name).into(), (*value).into());
     }
+    if place == Where::Here {
+        set_from_env(&mut config, BUDGET)?;
+    }
     let own = own_folder(folder, &front)?;
     let mut files = vec![write(&own, &config)?];
     if place == Where::Here {
@@ -60,16 +66,22 @@ pub fn configs(
         match place {
             Where::Here => {
                 copy_vars(&chapter.dir, &own)?;
-                // So that a test need not wait for an hour.
-                if let Ok(idle) = std::env::var(IDLE) {
-                    table(&mut config, "vars")?.insert(IDLE.into(), idle.into());
-                }
+                set_from_env(&mut config, IDLE)?;
             }
             Where::Published => publish(&chapter.dir, &mut config)?,
         }
         files.push(write(&own, &config)?);
     }
     Ok(files)
+}
+
+/// Sets a variable that is in our environment, so that a test need neither wait for an
+/// hour nor cost as much as a day may.
+fn set_from_env(config: &mut Table, name: &str) -> Result<()> {
+    if let Ok(value) = std::env::var(name) {
+        table(config, "vars")?.insert(name.into(), value.into());
+    }
+    Ok(())
 }
 
 /// The folder of one Worker.
@@ -91,32 +103,32 @@ fn start(dir: &Path) -> Result<Table> {
     Ok(config)
 }
 
-/// Puts the wrapper around a chapter that has objects, and gives it a class that knows
+/// Puts the wrapper around a chapter, and gives one that has objects a class that knows
 /// which of them are whose. See `wrangler/play/play.js`.
 fn wrap(chapter: &Chapter, folder: &Path, config: &mut Table) -> Result<()> {
+    // What the clock starts is done for no visitor.
+    config.remove("triggers");
     let built = ledger::built(&chapter.dir).join("index.js");
+    let play = root().join("wrangler/play/play.js");
+    let mut script = format!(
+        "import Chapter, * as classes from {built:?};\n\
+         import {{ door, house, Keeper }} from {play:?};\n\
+         export default door(Chapter);\n",
+    );
+    let file = folder.join("live.js");
+    insert(config, "main", path(&file));
     let Some(objects) = config.get("durable_objects") else {
-        insert(config, "main", path(&built));
-        return Ok(());
+        return Ok(fs::write(&file, script)?);
     };
     let objects = objects.get("bindings").and_then(Value::as_array);
     let objects = objects.context("durable_objects without bindings")?;
-    let play = root().join("wrangler/play/play.js");
-    let mut script = format!(
-        "import Chapter, * as classes from {:?};\n\
-         import {{ door, house, Keeper }} from {:?};\n\
-         export default door(Chapter);\n\
-         export {{ Keeper }};\n",
-        built, play
-    );
+    writeln!(script, "export {{ Keeper }};")?;
     for object in objects {
         let class = object.get("class_name").and_then(Value::as_str);
         let class = class.context("a binding without a class")?;
         writeln!(script, "export const {class} = house(classes.{class});")?;
     }
-    let file = folder.join("live.js");
     fs::write(&file, script)?;
-    insert(config, "main", path(&file));
 
     let keeper = Table::from_iter([
         ("name".to_owned(), Value::from("KEEPER")),
@@ -136,19 +148,32 @@ fn wrap(chapter: &Chapter, folder: &Path, config: &mut Table) -> Result<()> {
 }
 
 /// Only the front door can be reached from outside. What a chapter's `.dev.vars` sets
-/// is on its page, and the page should say the truth of the published chapter too.
+/// is on its page, and the page should say the truth of the published chapter too; but
+/// only what was committed is public.
 fn publish(dir: &Path, config: &mut Table) -> Result<()> {
     for name in ["workers_dev", "preview_urls"] {
         insert(config, name, false.into());
     }
-    let file = dir.join(".dev.vars");
-    let vars = if file.exists() { read(&file)? } else { String::new() };
-    for line in vars.lines().filter(|line| !line.starts_with('#')) {
-        if let Some((name, value)) = line.split_once('=') {
+    for line in committed(dir, ".dev.vars")?.lines() {
+        if let Some((name, value)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
             table(config, "vars")?.insert(name.into(), value.into());
         }
     }
     Ok(())
+}
+
+/// A file as git has it, or nothing if git has none there.
+fn committed(dir: &Path, file: &str) -> Result<String> {
+    let show = ["show", &format!("HEAD:./{file}")];
+    let output = Command::new("git").current_dir(dir).args(show).output();
+    let output = output.context("cannot start git")?;
+    Ok(String::from_utf8(if output.status.success() {
+        output.stdout
+    } else {
+        Vec::new()
+    })?)
 }
 
 /// Secrets for your own machine lie beside the configuration.
@@ -181,4 +206,43 @@ fn insert(config: &mut Table, key: &str, value: Value) {
 fn table<'a>(config: &'a mut Table, key: &str) -> Result<&'a mut Table> {
     let entry = config.entry(key).or_insert_with(|| Table::new().into());
     entry.as_table_mut().with_context(|| format!("{key} is no table"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What git does not have is not published, whether it is ignored, new or changed.
+    #[test]
+    fn secrets_stay_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let git = |arguments: &[&str]| {
+            let mut git = Command::new("git");
+            git.current_dir(dir).args([
+                "-c",
+                "user.name=a",
+                "-c",
+                "user.email=a@b",
+            ]);
+            assert!(git.args(arguments).status().unwrap().success());
+        };
+        let published = || {
+            let mut config = Table::new();
+            publish(dir, &mut config).unwrap();
+            config.remove("vars").map(|vars| vars.to_string())
+        };
+        git(&["init", "--quiet"]);
+        git(&["commit", "--quiet", "--allow-empty", "-m", "begin"]);
+        let vars = dir.join(".dev.vars");
+        fs::write(&vars, "API_KEY=secret\n").unwrap();
+        fs::write(dir.join(".gitignore"), ".dev.vars\n").unwrap();
+        assert_eq!(published(), None);
+        fs::write(&vars, "# open to all\nPLACE=here\n").unwrap();
+        git(&["add", "--force", ".dev.vars"]);
+        assert_eq!(published(), None);
+        git(&["commit", "--quiet", "-m", "open"]);
+        fs::write(&vars, "PLACE=here\nAPI_KEY=secret\n").unwrap();
+        assert_eq!(published().as_deref(), Some("{ PLACE = \"here\" }"));
+    }
 }

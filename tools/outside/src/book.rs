@@ -13,6 +13,7 @@ use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::dev::memory_of;
 use crate::{Socket, Stat, cargo, copy_folder, free_port, kill_group, send};
 
 /// How long it may take until the first chapter answers: all may have to be built.
@@ -93,6 +94,21 @@ impl Book {
         self.state.path()
     }
 
+    /// The port it is served at.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How much memory the runtime with the objects uses, as [`crate::Dev::memory`]
+    /// counts it.
+    ///
+    /// # Errors
+    /// If it has no object yet, or this system has no `/proc/<pid>/smaps_rollup`.
+    pub fn memory(&self) -> Result<u64> {
+        // Nobody else has this folder.
+        memory_of(self.state.path(), |_| true)
+    }
+
     /// What it has printed.
     ///
     /// # Errors
@@ -158,11 +174,15 @@ impl Book {
     }
 }
 
-/// Prints the book into `target/book`.
+/// Prints the book into `target/book`, unless it is printed already for all tests that
+/// run beside each other (see [`ledger::built`]).
 ///
 /// # Errors
 /// If it does not print.
 pub fn print_book() -> Result<()> {
+    if std::env::var_os("BUILT").is_some() {
+        return Ok(());
+    }
     let press = ["run", "--quiet", "--package", "press"];
     ensure!(cargo().args(press).status()?.success(), "the book does not print");
     Ok(())

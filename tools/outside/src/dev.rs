@@ -312,25 +312,7 @@ impl Dev {
     pub fn memory(&self) -> Result<u64> {
         let state = self.persist_to.as_ref().context("its state is anywhere")?;
         let child = self.child.as_ref().context("the server is down")?;
-        for process in ledger::list(Path::new("/proc"))? {
-            let Some(stat) = Stat::of(&process) else { continue };
-            if stat.group != child.id() || stat.name != "workerd" {
-                continue;
-            }
-            // The one with the objects has their folder open.
-            let open = ledger::list(&process.join("fd"))?;
-            let links = open.iter().filter_map(|fd| fs::read_link(fd).ok());
-            if !links.into_iter().any(|file| file.starts_with(state)) {
-                continue;
-            }
-            let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
-            let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-            let kilobytes = pss
-                .and_then(|pss| pss.trim().strip_suffix(" kB"))
-                .context("no Pss in smaps_rollup")?;
-            return Ok(kilobytes.parse::<u64>()? * 1_024);
-        }
-        bail!("no workerd of this server has an object open")
+        memory_of(state, |stat| stat.group == child.id())
     }
 
     /// Everything the server has printed since its last start.
@@ -385,4 +367,27 @@ impl Drop for Dev {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The memory of the runtime that has its objects in a folder; see [`Dev::memory`].
+pub(crate) fn memory_of(state: &Path, is_ours: impl Fn(&Stat) -> bool) -> Result<u64> {
+    for process in ledger::list(Path::new("/proc"))? {
+        let Some(stat) = Stat::of(&process) else { continue };
+        if !is_ours(&stat) || stat.name != "workerd" {
+            continue;
+        }
+        // The one with the objects has their folder open.
+        let open = ledger::list(&process.join("fd"))?;
+        let links = open.iter().filter_map(|fd| fs::read_link(fd).ok());
+        if !links.into_iter().any(|file| file.starts_with(state)) {
+            continue;
+        }
+        let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kilobytes = pss
+            .and_then(|pss| pss.trim().strip_suffix(" kB"))
+            .context("no Pss in smaps_rollup")?;
+        return Ok(kilobytes.parse::<u64>()? * 1_024);
+    }
+    bail!("no workerd of this server has an object open")
 }

@@ -1,5 +1,5 @@
 //! The Run buttons of the book, in a real browser, on what `cargo xtask serve` serves.
-//! runs: serve
+//! runs: buttons
 
 use std::collections::{BTreeMap, BTreeSet};
 

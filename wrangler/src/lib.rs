@@ -188,7 +188,10 @@ async fn live(
                 Ok(Err(no)) => Some(no.what),
                 Err(error) => Some(error.to_string()),
             };
-        relay::relay(&server, &chapter, pay).await;
+        let kept = relay::relay(&server, &chapter, pay).await;
+        if !kept.is_zero() {
+            Delay::from(kept).await;
+        }
         // A place that is not given back is free after some minutes.
         if let Err(error) = release(&env, &gate, lease).await {
             console_error!("{error}");

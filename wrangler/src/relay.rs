@@ -26,6 +26,8 @@ const FRAMES_BACK: Pace = Pace { ms: 5, burst: 2_000 };
 /// runtime keeps what a client does not read, without a limit and without a way to ask
 /// how much it is; with this it cannot become much.
 const BYTES: Pace = Pace { ms: 16, burst: 1_024 };
+/// Whoever has used no more than this of it gives the place back at once.
+const FREE_MS: u64 = 1_000;
 /// How long the other end may take to answer a close.
 const ANSWER: Duration = Duration::from_secs(3);
 
@@ -61,22 +63,23 @@ pub fn take(visitor: &WebSocket, chapter: &WebSocket) -> worker::Result<()> {
 }
 
 /// Passes on what comes, until one side closes or the time is over; then closes
-/// both. `pay` pays for what comes next, or says in one line why it cannot.
+/// both. `pay` pays for what comes next, or says in one line why it cannot. Returns for
+/// how long the place is to be kept, for whoever comes again has the same bytes.
 pub async fn relay(
     visitor: &WebSocket,
     chapter: &WebSocket,
     pay: impl AsyncFn(u64) -> Option<String>,
-) {
+) -> Duration {
     let (Ok(from_visitor), Ok(from_chapter)) = (visitor.events(), chapter.events())
     else {
-        return;
+        return Duration::ZERO;
     };
     let pay = async |cost| match pay(cost).await {
         None => Ok(()),
         // The longest that a close may say is 123 bytes.
         Some(why) => Err(Close(1013, why.chars().take(100).collect())),
     };
-    let (sent, back) = (Meter::new(FRAMES), Meter::new(FRAMES_BACK));
+    let (sent, heard) = (Meter::new(FRAMES), Meter::new(FRAMES_BACK));
     let said = Cell::new(0);
     let mut out = pin!(pass(from_visitor, chapter, async |length| {
         if length > FRAME_MAX {
@@ -88,7 +91,7 @@ pub async fn relay(
         if said.get() % MESSAGES == 1 { pay(MESSAGES_COST).await } else { Ok(()) }
     }));
     let mut back =
-        pin!(pass(from_chapter, visitor, async |length| back.take(length)));
+        pin!(pass(from_chapter, visitor, async |length| heard.take(length)));
     let end = pin!(clock(&pay));
     match select(select(&mut out, &mut back), end).await {
         // Whoever begins to close hears what the other side answers.
@@ -112,6 +115,9 @@ pub async fn relay(
             shut(chapter, &Close(1001, "the visitor's time is over".into()));
         }
     }
+    let until = sent.bytes.get().max(heard.bytes.get());
+    let kept = until.saturating_sub(Date::now().as_millis());
+    Duration::from_millis(kept.saturating_sub(FREE_MS))
 }
 
 /// What the other side says to a close; or the same, if it says nothing for long.

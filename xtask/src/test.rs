@@ -368,8 +368,7 @@ impl Program {
         let mut jobs = Vec::new();
         for test in self.list(&[])? {
             let name = format!("tools/outside/tests/{file}.rs#{test}");
-            let skipped =
-                (!is_there && ignored.contains(&test)).then_some(what);
+            let skipped = (!is_there && ignored.contains(&test)).then_some(what);
             let proof = proofs.iter().find(|proof| proof.name() == name);
             let runs = proof.map(|proof| proof.runs.clone()).unwrap_or_default();
             let command = || {
@@ -395,7 +394,8 @@ impl Program {
                 if plan.chapters.iter().any(|chapter| chapter.name == file) {
                     let mut wrangler = command();
                     wrangler.env("SERVER", "wrangler");
-                    let runs = [runs.clone(), vec![format!("folder of {file}")]].concat();
+                    let runs =
+                        [runs.clone(), vec![format!("folder of {file}")]].concat();
                     let name = format!("{name} behind wrangler dev");
                     jobs.push(job(name, runs, wrangler));
                 }
@@ -411,7 +411,10 @@ impl Program {
 /// Runs one test from outside.
 fn one(name: String, lacks: Option<&str>, command: &mut Command) -> Outcome {
     if let Some(what) = lacks {
-        return Outcome::new(&name, End::Skipped(format!("there is no {what} here")));
+        return Outcome::new(
+            &name,
+            End::Skipped(format!("there is no {what} here")),
+        );
     }
     let (good, text, time) = match finish(command, LIMIT) {
         Ok(done) => done,

@@ -370,7 +370,10 @@ impl Drop for Dev {
 }
 
 /// The memory of the runtime that has its objects in a folder; see [`Dev::memory`].
-pub(crate) fn memory_of(state: &Path, is_ours: impl Fn(&Stat) -> bool) -> Result<u64> {
+pub(crate) fn memory_of(
+    state: &Path,
+    is_ours: impl Fn(&Stat) -> bool,
+) -> Result<u64> {
     for process in ledger::list(Path::new("/proc"))? {
         let Some(stat) = Stat::of(&process) else { continue };
         if !is_ours(&stat) || stat.name != "workerd" {

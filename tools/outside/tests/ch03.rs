@@ -334,12 +334,13 @@ fn two_servers_on_one_state_break_each_others_writes() -> Result<()> {
         let threads: Vec<_> = both
             .iter()
             .map(|dev| {
-                scope.spawn(|| crowd(dev, 4, 400, |_| Ask::get("/increment?name=A")))
+                scope
+                    .spawn(|| crowd(dev, 4, 400, |_| Ask::get("/increment?name=A")))
             })
             .collect();
-        let answers = threads.into_iter().map(|thread| {
-            thread.join().ok().context("a client panicked")?
-        });
+        let answers = threads
+            .into_iter()
+            .map(|thread| thread.join().ok().context("a client panicked")?);
         let answers = answers.collect::<Result<Vec<_>>>()?.concat();
         Ok::<_, anyhow::Error>(answers.iter().filter(|it| it.status == 500).count())
     })?;

@@ -17,17 +17,22 @@ fn program(chapter: &str) -> Result<PathBuf> {
             && file.extension().is_none()
     });
     // The newest, if there are older ones.
-    programs.sort_by_key(|file| file.metadata().and_then(|meta| meta.modified()).ok());
-    programs.pop().with_context(|| format!("the tests of {chapter} are not compiled"))
+    programs
+        .sort_by_key(|file| file.metadata().and_then(|meta| meta.modified()).ok());
+    programs
+        .pop()
+        .with_context(|| format!("the tests of {chapter} are not compiled"))
 }
 
 /// The tests of ch03 and ch06 that do not touch the process of their server pass at any
 /// address, twice on the same state; the others say that they need the process.
 #[test]
 fn any_address_is_judged() -> Result<()> {
-    for (chapter, by, few) in
-        [("ch03", By::Wrangler, 2), ("ch03", By::Workerd, 2), ("ch06", By::Workerd, 8)]
-    {
+    for (chapter, by, few) in [
+        ("ch03", By::Wrangler, 2),
+        ("ch03", By::Workerd, 2),
+        ("ch06", By::Workerd, 8),
+    ] {
         let dir = ledger::root().join("chapters-code").join(chapter);
         let mut dev = Dev::prepare_by(by, &dir, &[])?;
         dev.up()?;
@@ -40,13 +45,18 @@ fn any_address_is_judged() -> Result<()> {
                 .output()?;
             let text = String::from_utf8_lossy(&output.stdout);
             let count = |end: &str| {
-                text.lines().filter(|line| line.starts_with("test ") && line.ends_with(end)).count()
+                text.lines()
+                    .filter(|line| line.starts_with("test ") && line.ends_with(end))
+                    .count()
             };
             let (passed, failed) = (count("... ok"), count("... FAILED"));
             ensure!(passed >= few, "{chapter}: {passed} passed:\n{text}");
             let needs = "Error: skipped: it needs the process of its server";
             let told = text.matches(needs).count();
-            ensure!(failed == told && told > 0, "{chapter}: {failed} failed:\n{text}");
+            ensure!(
+                failed == told && told > 0,
+                "{chapter}: {failed} failed:\n{text}"
+            );
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ pub fn build(names: &[String]) -> Result<()> {
             chapter.name,
             begin.elapsed().as_secs_f64()
         );
-        Sizes::of(&chapter.dir)?.print();
+        Sizes::of(&chapter.dir.join("build"))?.print();
     }
     Ok(())
 }
@@ -65,10 +65,10 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Weighs `build/` of the Worker in `dir`.
-    pub fn of(dir: &Path) -> Result<Self> {
+    /// Weighs the build in that folder.
+    pub fn of(build: &Path) -> Result<Self> {
         let weigh = |file: &str| -> Result<(usize, usize)> {
-            let path = dir.join("build").join(file);
+            let path = build.join(file);
             let bytes = fs::read(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
@@ -118,7 +118,7 @@ pub fn measure(name: &str) -> Result<()> {
             .chain([("CARGO_TARGET_DIR", target.as_ref())])
             .collect();
         quiet_worker(&chapter.dir, "--release", &envs)?;
-        let gzip = Sizes::of(&chapter.dir)?.gzip();
+        let gzip = Sizes::of(&chapter.dir.join("build"))?.gzip();
         let whole = *whole.get_or_insert(gzip);
         let change = i64::try_from(gzip)? - i64::try_from(whole)?;
         let seconds = rebuild(&chapter.dir, "--release", &envs)?;

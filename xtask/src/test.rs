@@ -152,10 +152,8 @@ fn claims(tally: &mut Tally) -> Result<()> {
 }
 
 fn clippy(plan: &Plan) -> Result<()> {
-    let names: Vec<&str> =
-        plan.chapters.iter().map(|it| it.name.as_str()).collect();
-    let packages: Vec<&str> =
-        names.iter().flat_map(|name| ["--package", name]).collect();
+    let chapters = plan.chapters.iter().flat_map(|it| ["--package", &it.name]);
+    let packages: Vec<&str> = chapters.collect();
     let wasm = ["--target", "wasm32-unknown-unknown"];
     let (host, more) = match plan.all {
         true => {
@@ -163,10 +161,13 @@ fn clippy(plan: &Plan) -> Result<()> {
         }
         false => (packages.clone(), Vec::new()),
     };
-    for arguments in [host, [wasm.as_slice(), &packages, &more].concat()] {
+    for arguments in [
+        [&host[..], &["--all-targets"]].concat(),
+        [&wasm[..], &packages, &more].concat(),
+    ] {
         let mut clippy = cargo();
-        clippy.args(["clippy", "--quiet", "--locked", "--all-targets"]);
-        run(clippy.args(arguments).args(["--", "--deny", "warnings"]))?;
+        clippy.args(["clippy", "--quiet", "--locked"]).args(arguments);
+        run(clippy.args(["--", "--deny", "warnings"]))?;
     }
     Ok(())
 }
@@ -174,9 +175,10 @@ fn clippy(plan: &Plan) -> Result<()> {
 /// Builds the Workers and puts a copy of each where the tests find it, unless there is
 /// one that is newer than all that it is made of.
 fn build_all(plan: &Plan) -> Result<()> {
-    let others = [root().join("traps"), root().join("wrangler")];
-    let chapters = plan.chapters.iter().map(|chapter| &chapter.dir);
-    for dir in chapters.chain(&others) {
+    let mut dirs = vec![root().join("traps")];
+    dirs.extend(plan.chapters.iter().map(|chapter| chapter.dir.clone()));
+    dirs.extend(plan.all.then(|| root().join("wrangler")));
+    for dir in &dirs {
         let kept = root().join(BUILT).join(file_name(dir));
         if !outside::is_newer(&kept, dir)? {
             worker(dir, "--release")?;

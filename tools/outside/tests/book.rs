@@ -2,7 +2,6 @@
 //! and traps of the build.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -11,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use outside::{Book, Copy, Dev, cargo, npx, send, stop_group};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
@@ -39,7 +38,6 @@ fn copied_out_chapters_can_be_deployed() -> Result<()> {
 
 /// `cargo xtask serve` shows the book with a chapter running behind it, answers what
 /// is nobody's with the book's own 404 page, and ends all that it started on Ctrl-C.
-/// runs: serve
 #[test]
 fn the_book_is_served_with_its_chapters() -> Result<()> {
     let mut book = Book::serve(&[])?;
@@ -129,15 +127,14 @@ fn the_book_is_served_once_and_leaves_nothing() -> Result<()> {
 /// Beside the book, which has a port and a registry of running Workers of its own,
 /// `npx wrangler dev` in a chapter is where the chapter's page says, and counts for
 /// itself. The book's wrangler records no traces.
+/// runs: port 8787
 #[test]
 fn a_chapter_runs_beside_the_book() -> Result<()> {
     const PORT: u16 = 8787;
     let free = || Ok(are_free(&[PORT, Book::PORT]));
     if let Err(error) = within(Duration::from_secs(60), "a port is taken", free) {
         ensure!(std::env::var_os("CI").is_none(), error);
-        // Not by a macro, whose words only a failure shows.
-        let skipped = "SKIPPED: 8787 or 8700 is taken on this machine\n";
-        return Ok(std::io::stderr().write_all(skipped.as_bytes())?);
+        bail!("skipped: 8787 or 8700 is taken on this machine");
     }
     let machine = tempfile::tempdir()?;
     let registry = machine.path().to_string_lossy();

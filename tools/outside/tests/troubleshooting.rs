@@ -217,6 +217,7 @@ fn wrangler_does_not_start() -> Result<()> {
 
 /// A port that was asked for must be free; if none was asked for, wrangler takes
 /// another one.
+/// runs: port 8787
 #[test]
 fn ports_that_are_taken() -> Result<()> {
     // If somebody else has them, so much the better.

@@ -125,17 +125,21 @@ pub struct No {
     pub ms: u64,
     /// Whether the money is what there is no more of.
     pub budget: bool,
+    /// Whether it is places, which others may give back at any time.
+    pub places: bool,
 }
 
 impl No {
     fn many(what: &str, ms: u64) -> Self {
-        Self { what: format!("too many {what}"), ms, budget: false }
+        let what = format!("too many {what}");
+        Self { what, ms, budget: false, places: false }
     }
 }
 
-/// The header with [`No::ms`], and the one that says that it is the budget.
+/// The headers with [`No::ms`], [`No::budget`] and [`No::places`].
 const MS: &str = "Gate-Ms";
 const BUDGET: &str = "Gate-Budget";
+const PLACES: &str = "Gate-Places";
 
 /// How many refusals an isolate remembers.
 const REMEMBERED: usize = 10_000;
@@ -144,23 +148,25 @@ thread_local! {
     static REFUSALS: RefCell<Refusals> = RefCell::default();
 }
 
-/// What was refused lately, by whom and to whom, and until when: whoever asks again
-/// before costs no question to a gate.
+/// What was refused lately, by whom and to whom: since when, and how long that holds.
+/// Whoever asks again before costs no question to a gate.
 #[derive(Debug, Default)]
-struct Refusals(HashMap<String, (u64, No)>);
+struct Refusals(HashMap<String, (u64, u64, No)>);
 
 impl Refusals {
     fn find(&self, key: &str, now: u64) -> Option<No> {
-        let (until, no) = self.0.get(key)?;
-        let ms = until.checked_sub(now).filter(|ms| *ms > 0)?;
-        Some(No { ms, ..no.clone() })
+        let (since, holds, no) = self.0.get(key)?;
+        let passed = now.saturating_sub(*since);
+        (passed < *holds).then(|| No { ms: no.ms - passed, ..no.clone() })
     }
 
     fn note(&mut self, key: String, no: &No, now: u64) {
         if self.0.len() >= REMEMBERED {
             self.0.clear();
         }
-        self.0.insert(key, (now + no.ms, no.clone()));
+        // A place may be free sooner than it has to be.
+        let holds = if no.places { no.ms.min(1_000) } else { no.ms };
+        self.0.insert(key, (now, holds, no.clone()));
     }
 }
 
@@ -196,8 +202,13 @@ async fn ask_afresh(
     let Some(ms) = answer.headers().get(MS)? else {
         return Ok(Ok(text.parse().ok()));
     };
-    let budget = answer.headers().has(BUDGET)?;
-    Ok(Err(No { what: text, ms: ms.parse().unwrap_or(DAY_MS), budget }))
+    let headers = answer.headers();
+    Ok(Err(No {
+        what: text,
+        ms: ms.parse().unwrap_or(DAY_MS),
+        budget: headers.has(BUDGET)?,
+        places: headers.has(PLACES)?,
+    }))
 }
 
 /// What a gate keeps on disk: an eviction must not make it forget what was used. Times
@@ -272,7 +283,8 @@ impl Ledger {
                         let first =
                             self.sockets.iter().map(|open| open.until).min();
                         let ms = first.map_or(SOCKET_MS, |until| until - now);
-                        return Err(No::many(&format!("open sockets{what}"), ms));
+                        let no = No::many(&format!("open sockets{what}"), ms);
+                        return Err(No { places: true, ..no });
                     }
                 }
                 self.next_socket += 1;
@@ -349,8 +361,10 @@ impl DurableObject for Gate {
                 let response =
                     ResponseBuilder::new().with_status(429).ok(no.what)?;
                 response.headers().set(MS, &no.ms.to_string())?;
-                if no.budget {
-                    response.headers().set(BUDGET, "")?;
+                for (name, holds) in [(BUDGET, no.budget), (PLACES, no.places)] {
+                    if holds {
+                        response.headers().set(name, "yes")?;
+                    }
                 }
                 Ok(response)
             }
@@ -431,6 +445,7 @@ impl Gate {
                     what,
                     ms: DAY_MS - now % DAY_MS,
                     budget: true,
+                    places: false,
                 }));
             }
             let Some(gate) = above(&self.name) else { return Ok(Ok(())) };
@@ -605,6 +620,7 @@ mod tests {
             assert_eq!(given, Ok(Some(number)));
         }
         let no = No::many("open sockets", SOCKET_MS - 29);
+        let no = No { places: true, ..no };
         assert_eq!(desk.ask(&socket("ada"), NOW + 30), Err(no));
         desk.ask(&Ask::Closed { number: 5 }, NOW + 30).unwrap();
         assert_eq!(desk.ask(&socket("ada"), NOW + 30), Ok(Some(21)));
@@ -630,6 +646,10 @@ mod tests {
         assert_eq!(them.find("a", NOW + 40).map(|no| no.ms), Some(60));
         assert_eq!(them.find("a", NOW + 100), None);
         assert_eq!(them.find("b", NOW), None);
+        let full = No { places: true, ..No::many("open sockets", 9_000) };
+        them.note("c".to_owned(), &full, NOW);
+        assert_eq!(them.find("c", NOW + 999).map(|no| no.ms), Some(8_001));
+        assert_eq!(them.find("c", NOW + 1_000), None);
         for other in 0..2 * REMEMBERED {
             them.note(other.to_string(), &no, NOW);
         }

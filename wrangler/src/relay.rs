@@ -76,8 +76,11 @@ pub async fn relay(
     };
     let pay = async |cost| match pay(cost).await {
         None => Ok(()),
-        // The longest that a close may say is 123 bytes.
-        Some(why) => Err(Close(1013, why.chars().take(100).collect())),
+        // What comes after the colon is too much for the reason of a close.
+        Some(why) => {
+            let why = why.split(':').next().unwrap_or_default().to_owned();
+            Err(Close(1013, why))
+        }
     };
     let (sent, heard) = (Meter::new(FRAMES), Meter::new(FRAMES_BACK));
     let said = Cell::new(0);

@@ -6,8 +6,8 @@
 //!
 //! - `waits`: it does little but wait;
 //! - `alone`: it measures, so nothing runs beside it;
-//! - any other word, such as `serve` or `copy`: something of which there is one, so
-//!   jobs with the same word run one after the other.
+//! - any other word, such as `port 8787`: something of which there is one, so jobs with
+//!   the same word run one after the other.
 //!
 //! cargo-nextest can do this for tests of Rust. The console blocks and Vitest would
 //! still stand outside of it and load the machine beside what measures; and a reader

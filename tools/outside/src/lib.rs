@@ -133,9 +133,13 @@ impl Copy {
         self.folder.path().join("my app")
     }
 
-    /// What to set in the copy.
+    /// What to set in the copy. With the profile of the repository the dependencies
+    /// that were compiled there need not be compiled again.
     pub fn envs(&self) -> Vec<(&'static str, String)> {
-        vec![("CARGO_TARGET_DIR", self.target.display().to_string())]
+        vec![
+            ("CARGO_TARGET_DIR", self.target.display().to_string()),
+            ("CARGO_PROFILE_DEV_DEBUG", "line-tables-only".to_owned()),
+        ]
     }
 
     /// Replaces a text in a file, which must be there.
@@ -160,10 +164,53 @@ fn target() -> Result<(PathBuf, File)> {
     for number in 0..COPIES {
         let name = format!("copies-{number}");
         if let Some(held) = try_hold(&name)? {
-            return Ok((ledger::root().join("target").join(name), held));
+            let target = ledger::root().join("target").join(name);
+            if !target.exists() {
+                begin_with_dependencies(&target)?;
+            }
+            return Ok((target, held));
         }
     }
     bail!("there are {COPIES} copies already")
+}
+
+/// Gives a new target folder what was compiled of the dependencies in the repository's.
+/// cargo takes what is of the same version, features and profile, and compiles the rest.
+fn begin_with_dependencies(target: &Path) -> Result<()> {
+    let from = ledger::root().join("target");
+    let wasm = "wasm32-unknown-unknown";
+    for profile in
+        ["debug", "release", &format!("{wasm}/debug"), &format!("{wasm}/release")]
+    {
+        for folder in ["deps", "build", ".fingerprint"] {
+            let part = Path::new(profile).join(folder);
+            if from.join(&part).exists() {
+                link_folder(&from.join(&part), &target.join(&part))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same folder once more: libraries, which nobody changes, by links; the small files
+/// about them as copies; programs not at all.
+fn link_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for path in ledger::list(from)? {
+        let copy = to.join(ledger::file_name(&path));
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        if path.is_dir() {
+            link_folder(&path, &copy)?;
+        } else if matches!(kind, Some("rlib" | "rmeta" | "so" | "dylib")) {
+            fs::hard_link(&path, &copy)?;
+        } else if kind.is_some() || !from.ends_with("deps") {
+            let time = fs::metadata(&path)?.modified()?;
+            fs::copy(&path, &copy)?;
+            // By which cargo knows what is newer.
+            File::options().append(true).open(&copy)?.set_modified(time)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a folder, without what programs write into it.

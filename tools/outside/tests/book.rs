@@ -15,7 +15,6 @@ use outside::{Book, Copy, Dev, cargo, npx, send, stop_group};
 
 /// Every chapter builds and packs outside the repository, in a folder whose name
 /// has a space.
-/// runs: copy
 #[test]
 fn copied_out_chapters_can_be_deployed() -> Result<()> {
     for chapter in ledger::chapters()? {
@@ -289,7 +288,6 @@ fn a_build_takes_the_version_that_it_names() -> Result<()> {
 /// An edit in `src` is built and served without a restart; an edit anywhere else is
 /// not noticed.
 /// proves: trap T26
-/// runs: copy
 #[test]
 fn only_edits_in_src_are_noticed() -> Result<()> {
     let copy = Copy::of("ch01")?;
@@ -319,7 +317,6 @@ fn only_edits_in_src_are_noticed() -> Result<()> {
 
 /// `strip` alone takes away what wasm-bindgen needs to know.
 /// proves: trap T25
-/// runs: copy
 #[test]
 fn strip_alone_breaks_the_build() -> Result<()> {
     let copy = Copy::of("ch01")?;
@@ -333,7 +330,6 @@ fn strip_alone_breaks_the_build() -> Result<()> {
 /// With Node's timers `setTimeout` answers with an object, and `Delay` wants a
 /// number.
 /// proves: trap T27
-/// runs: copy
 #[test]
 fn delay_panics_on_timers_of_node() -> Result<()> {
     let copy = Copy::of("ch01")?;

@@ -221,7 +221,6 @@ fn a_restart_keeps_what_was_written() -> Result<()> {
 /// A new version of the class, whose people have one more field, finds everything
 /// that the old one has written.
 /// proves: claim kept-deployed
-/// runs: copy
 #[test]
 fn a_new_version_finds_what_the_old_one_wrote() -> Result<()> {
     let copy = Copy::of("ch03")?;

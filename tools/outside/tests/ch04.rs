@@ -167,7 +167,6 @@ fn a_booking_outlasts_a_restart() -> Result<()> {
 /// second with its bookings, and a new deployment that cannot take its step keeps
 /// them too.
 /// proves: claim booking-deployed
-/// runs: copy
 #[test]
 fn a_new_deployment_takes_the_bookings_along() -> Result<()> {
     let copy = Copy::of("ch04")?;

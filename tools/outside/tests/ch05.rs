@@ -233,7 +233,7 @@ fn outlast_the_retries() -> Result<()> {
 /// the runtime's six retries loses nothing either. Both take two minutes, so they run
 /// side by side.
 /// proves: claim kill-storm, claim retries-run-out
-/// runs: copy
+/// runs: waits
 #[test]
 fn kills_and_outages_lose_nothing() -> Result<()> {
     scope(|scope| {
@@ -248,7 +248,6 @@ fn kills_and_outages_lose_nothing() -> Result<()> {
 /// What was acknowledged is delivered after a restart, and by the code of a new
 /// deployment on the same state.
 /// proves: claim redeployed
-/// runs: copy
 #[test]
 fn a_new_deployment_delivers_what_the_old_one_took() -> Result<()> {
     let copy = Copy::of("ch05")?;

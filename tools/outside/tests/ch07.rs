@@ -108,6 +108,7 @@ fn say(socket: &mut Socket, message: &str) -> Result<()> {
 /// afterwards. All are still connected and still in the room, and the next message
 /// reaches each of them.
 /// proves: claim guests-asleep
+/// runs: waits
 #[test]
 fn a_hundred_guests_outlast_the_sleep_of_their_room() -> Result<()> {
     let dev = chat()?;
@@ -580,6 +581,7 @@ fn restless(dev: &Dev) -> Result<()> {
 /// Two guests talk to each other, and eight others do what they can to spoil it. Each
 /// message arrives, and each offender is told what was wrong, or how it ends.
 /// proves: claim hostile-guests
+/// runs: waits
 #[test]
 fn hostile_guests_spoil_nothing() -> Result<()> {
     type Hostile = fn(&Dev) -> Result<()>;
@@ -845,6 +847,7 @@ fn a_socket_that_goes_is_still_listed() -> Result<()> {
 
 /// An object whose handler waits for a `Delay` does not sleep. Without it, it does.
 /// proves: trap T65
+/// runs: waits
 #[test]
 fn a_delay_keeps_an_object_awake() -> Result<()> {
     let dev = traps()?;

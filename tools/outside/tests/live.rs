@@ -867,19 +867,34 @@ fn play(book: &Book, number: usize, lasts: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// One who asks as fast as it goes, until it was refused at least once. Returns how often
-/// it was let in, and refused, and how many seconds it took.
+/// One who asks as fast as it goes, from several connections, until it was refused at
+/// least once. Returns how often it was let in, and refused, and how many seconds it
+/// took.
 fn flood(book: &Book, lasts: Duration) -> Result<(usize, usize, usize)> {
     let visitor = Visitor::new(book)?;
     let begin = Instant::now();
-    let (mut let_in, mut refused) = (0, 0);
-    while begin.elapsed() < lasts || (refused == 0 && begin.elapsed() < MINUTE) {
-        match visitor.ask("GET", "ch03/increment?name=A", b"")?.status {
-            200 => let_in += 1,
-            429 => refused += 1,
-            status => anyhow::bail!("{status}"),
+    let ask = || -> Result<(usize, usize)> {
+        let (mut let_in, mut refused) = (0, 0);
+        while begin.elapsed() < lasts || (refused == 0 && begin.elapsed() < MINUTE)
+        {
+            match visitor.ask("GET", "ch03/increment?name=A", b"")?.status {
+                200 => let_in += 1,
+                429 => refused += 1,
+                status => anyhow::bail!("{status}"),
+            }
         }
-    }
+        Ok((let_in, refused))
+    };
+    let (mut let_in, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..GREEDY).map(|_| scope.spawn(ask)).collect();
+        for thread in threads {
+            let (more, no) =
+                thread.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+            (let_in, refused) = (let_in + more, refused + no);
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
     let seconds = begin.elapsed().as_secs() as usize;
     let count = loop {
         let answer = visitor.ask("GET", "ch03/?name=A", b"")?;

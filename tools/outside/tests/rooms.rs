@@ -72,6 +72,7 @@ fn a_thousand_guests_hear_all() -> Result<()> {
 /// A room of ch07 that falls asleep leaves the isolate's heap, though its thousand
 /// sockets stay open; one of ch06 stays.
 /// proves: claim asleep-light
+/// runs: waits
 #[test]
 fn a_room_that_sleeps_leaves_the_heap() -> Result<()> {
     // A socket that is awake takes some kilobytes; a tenth of a megabyte for all of

@@ -1,7 +1,6 @@
 //! The texts of appendix D that compiler, worker-build and wrangler say. The headings
 //! there are these texts, letter for letter: when a tool puts it differently, the
 //! test fails, and the page gets better.
-//! runs: copy
 
 use std::fs;
 use std::net::TcpListener;

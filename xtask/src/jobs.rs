@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use crate::tally::{End, Outcome, Tally};
 
 /// How much room there is for each core, and what a job takes of it.
-const ROOM: usize = 4;
+const ROOM: usize = 3;
 const WAITS: usize = 1;
-const WORKS: usize = 3;
+const WORKS: usize = 2;
 
 /// Something that runs beside others, and brings outcomes.
 pub struct Job {

@@ -448,10 +448,12 @@ fn finish(
 ) -> Result<(bool, String, Duration)> {
     let log = tempfile::NamedTempFile::new()?;
     let begin = Instant::now();
+    // Both write behind each other, as into a terminal.
+    let output = log.reopen()?;
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(log.reopen()?)
-        .stderr(log.reopen()?)
+        .stdout(output.try_clone()?)
+        .stderr(output)
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {:?}", command.get_program()))?;

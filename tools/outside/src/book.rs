@@ -54,6 +54,7 @@ impl Book {
 
     fn start(port: u16, options: &[&str], envs: &[(&str, &str)]) -> Result<Self> {
         let log = NamedTempFile::new()?;
+        let output = log.reopen()?;
         let state = tempfile::tempdir()?;
         let child = cargo()
             .args(["xtask", "serve", "--persist-to"])
@@ -61,8 +62,8 @@ impl Book {
             .args(options)
             .envs(envs.iter().copied())
             .stdin(Stdio::null())
-            .stdout(log.reopen()?)
-            .stderr(log.reopen()?)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             .process_group(0)
             .spawn()?;
         let mut book = Self { child, port, log, state };

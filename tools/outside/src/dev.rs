@@ -284,7 +284,12 @@ impl Dev {
 
     /// Asks the server to end, as Ctrl-C does, and waits for it.
     pub fn down(&mut self) {
-        self.end(Signal::INT);
+        self.end(match self.by {
+            By::Wrangler => Signal::INT,
+            // It has no handler for Ctrl-C, which is ignored in a program that was
+            // started in the background.
+            By::Workerd => Signal::TERM,
+        });
     }
 
     fn end(&mut self, signal: Signal) {

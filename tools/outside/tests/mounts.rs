@@ -297,6 +297,7 @@ fn a_bound_folder_keeps_state_off_the_mount() -> Result<()> {
 /// An edit on the host's side is not noticed by a `wrangler dev` on the mount, though one
 /// on the VM's side is. With `CHOKIDAR_USEPOLLING=1` both are.
 /// proves: trap T70
+/// runs: waits
 #[test]
 #[ignore = "wants sshfs"]
 fn an_edit_on_the_host_is_not_noticed_without_polling() -> Result<()> {

@@ -135,7 +135,7 @@ impl Host {
         // cannot hear again what it was started to ignore.
         let mut command = Command::new("/usr/bin/env");
         command
-            .args(["--default-signal=INT", "--default-signal=QUIT"])
+            .args(["--default-signal=INT,QUIT,HUP"])
             .args(words)
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", self.path("bin").display()))

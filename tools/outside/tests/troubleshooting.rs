@@ -375,7 +375,7 @@ fn what_tears_through_wasm_in_a_release() -> Result<()> {
 /// A Worker that will never answer is found out by the runtime.
 #[test]
 fn a_request_that_hangs() -> Result<()> {
-    let dev = Dev::start_in(&ledger::root().join("traps"), &[])?;
+    let dev = Dev::wrangler(&ledger::root().join("traps"), &[])?;
     let answer = dev.get("/clock")?;
     let text = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would never generate a response.";
     assert!(answer.status == 500 && answer.body.contains(text), "{}", answer.body);

@@ -38,9 +38,10 @@ pub fn setup(task: For) -> Result<()> {
     let mut steps: Vec<Step> = vec![
         Step::new("the Wasm target of Rust", wasm_targets_are_there, wasm_targets),
         Step::new("the npm packages", npm_is_done, npm),
-        Step::tool("worker-build", "worker-build", worker_build, "0"),
-        // It runs after every edit and has real work to do, so it is worth
-        // optimizing a little.
+        // Both run after every edit and have real work to do, so they are worth
+        // optimizing a little. They share most of their crates, which are compiled once
+        // because it is as little for both.
+        Step::tool("worker-build", "worker-build", worker_build, "1"),
         Step::tool("wasm-bindgen", "wasm-bindgen-cli", wasm_bindgen, "1"),
     ];
     if task >= For::Book {

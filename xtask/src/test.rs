@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -172,22 +173,27 @@ fn clippy(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Builds the Workers and puts a copy of each where the tests find it, unless there is
-/// one that is newer than all that it is made of.
+/// Builds the Workers, and looks how large they are.
 fn build_all(plan: &Plan) -> Result<()> {
     let mut dirs = vec![root().join("traps")];
     dirs.extend(plan.chapters.iter().map(|chapter| chapter.dir.clone()));
     dirs.extend(plan.all.then(|| root().join("wrangler")));
-    for dir in &dirs {
-        let kept = root().join(BUILT).join(file_name(dir));
-        if !outside::is_newer(&kept, dir)? {
-            worker(dir, "--release")?;
-            fs::create_dir_all(&kept)?;
-            for file in ["index.js", "index_bg.wasm"] {
-                fs::copy(dir.join("build").join(file), kept.join(file))?;
+    // Two at once: while wasm-opt works on one, cargo compiles the next.
+    let next = Mutex::new(dirs.iter());
+    let build = || -> Result<()> {
+        loop {
+            let dir = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            match dir {
+                Some(dir) => build_for_tests(dir)?,
+                None => return Ok(()),
             }
         }
-    }
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(build);
+        build()?;
+        other.join().unwrap_or_else(|_| bail!("a build has panicked"))
+    })?;
     for (name, limit) in GZIP_MAX {
         if !plan.chapters.iter().any(|chapter| chapter.name == name) {
             continue;
@@ -195,6 +201,21 @@ fn build_all(plan: &Plan) -> Result<()> {
         let gzip = Sizes::of(&root().join(BUILT).join(name))?.gzip();
         println!("{name} weighs {gzip} bytes, of {limit}");
         ensure!(gzip <= limit, "{name} has grown too large");
+    }
+    Ok(())
+}
+
+/// Builds a Worker and puts a copy where the tests find it, unless there is one that is
+/// newer than all that it is made of.
+fn build_for_tests(dir: &Path) -> Result<()> {
+    let kept = root().join(BUILT).join(file_name(dir));
+    if outside::is_newer(&kept, dir)? {
+        return Ok(());
+    }
+    worker(dir, "--release")?;
+    fs::create_dir_all(&kept)?;
+    for file in ["index.js", "index_bg.wasm"] {
+        fs::copy(dir.join("build").join(file), kept.join(file))?;
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ use crate::{Socket, Stat, cargo, copy_folder, free_port, kill_group, send};
 
 /// How long it may take until the first chapter answers: all may have to be built.
 const START_LIMIT: Duration = Duration::from_secs(400);
+/// How often a start is tried.
+const STARTS: u32 = 4;
 /// How long it may take to end what it has started.
 const END_LIMIT: Duration = Duration::from_secs(15);
 
@@ -52,7 +54,24 @@ impl Book {
     /// The port at which a reader has the book.
     pub const PORT: u16 = 8700;
 
+    /// Starts it again if somebody else has taken one of the ports that wrangler chooses
+    /// for itself.
     fn start(port: u16, options: &[&str], envs: &[(&str, &str)]) -> Result<Self> {
+        for _ in 1..STARTS {
+            match Self::try_start(port, options, envs) {
+                Err(error)
+                    if error.to_string().contains("Address already in use") => {}
+                outcome => return outcome,
+            }
+        }
+        Self::try_start(port, options, envs)
+    }
+
+    fn try_start(
+        port: u16,
+        options: &[&str],
+        envs: &[(&str, &str)],
+    ) -> Result<Self> {
         let log = NamedTempFile::new()?;
         let output = log.reopen()?;
         let state = tempfile::tempdir()?;

@@ -227,9 +227,17 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A TCP port of the loopback interface that nobody listens on just now.
+/// A TCP port of the loopback interface that nobody listens on just now. It is not one of
+/// those that systems give to outgoing connections: tests run beside each other, and one of
+/// them would soon have it.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    for _ in 0..100 {
+        let port = fastrand::u16(10_000..30_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from 10000 to 30000 is free")
 }
 
 /// The same cargo that runs this program, ready to run in the root of the repository.

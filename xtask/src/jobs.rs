@@ -11,7 +11,7 @@
 //!
 //! cargo-nextest can do this for tests of Rust. The console blocks and Vitest would
 //! still stand outside of it and load the machine beside what measures; and a reader
-//! would have to compile it, which takes longer than the whole run.
+//! would have to compile it first.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::channel;

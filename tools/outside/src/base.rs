@@ -12,7 +12,7 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
 /// From this length of a body on, in bytes, its server may answer before it has read
 /// all of it, and close the connection.
-const LARGE: usize = 1_000_000;
+const LARGE: usize = 64 * 1_024;
 
 /// The address of a server, whoever has started it.
 #[derive(Debug, Clone)]

@@ -7,14 +7,20 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use outside::{By, Dev};
 
-/// The program with the tests of a chapter, which cargo has put beside this one.
+/// The program with the tests of a chapter from outside, which cargo has put beside this
+/// one. The one with the tests of its rules has the same name, and other tests.
 fn program(chapter: &str) -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folder = this.parent().context("no folder")?;
     let mut programs: Vec<PathBuf> = ledger::list(folder)?;
     programs.retain(|file| {
+        let list = || Command::new(file).arg("--list").output();
         ledger::file_name(file).starts_with(&format!("{chapter}-"))
             && file.extension().is_none()
+            && list().is_ok_and(|output| {
+                String::from_utf8_lossy(&output.stdout)
+                    .contains("\nbad_input_is_told_and_changes_nothing: test")
+            })
     });
     // The newest, if there are older ones.
     programs

@@ -34,7 +34,7 @@ pub fn build(names: &[String]) -> Result<()> {
 /// Builds the Worker in `dir` with worker-build; not if `BUILT` names a folder with
 /// all of them.
 pub fn worker(dir: &Path, mode: &str) -> Result<()> {
-    if ledger::built(dir) != dir.join("build") {
+    if ledger::built_for_all().is_some() {
         return Ok(());
     }
     run(npx(dir).args(["worker-build", mode])).map(drop)

@@ -154,12 +154,8 @@ fn publish(dir: &Path, config: &mut Table) -> Result<()> {
     for name in ["workers_dev", "preview_urls"] {
         insert(config, name, false.into());
     }
-    for line in committed(dir, ".dev.vars")?.lines() {
-        if let Some((name, value)) = line.split_once('=')
-            && !line.starts_with('#')
-        {
-            table(config, "vars")?.insert(name.into(), value.into());
-        }
+    for (name, value) in ledger::dev_vars(&committed(dir, ".dev.vars")?) {
+        table(config, "vars")?.insert(name.into(), value.into());
     }
     Ok(())
 }

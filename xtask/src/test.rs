@@ -515,9 +515,7 @@ fn in_the_runtime(plan: &Plan) -> Job {
         work: Box::new(move || {
             let projects: Vec<&str> = projects.iter().map(String::as_str).collect();
             match vitest::run(&projects, false, Some(&root().join(BUILT))) {
-                Ok(outcomes) => {
-                    outcomes.into_iter().map(vitest::Outcome::counted).collect()
-                }
+                Ok(outcomes) => outcomes,
                 Err(error) => vec![Outcome::new("Vitest", Err(error).into())],
             }
         }),

@@ -10,32 +10,7 @@ use serde_json::Value;
 use crate::build::{worker, worker_if_changed};
 use crate::run::{capture, echo, npx};
 use crate::setup;
-use crate::tally::{self, End};
-
-/// What became of one test.
-pub struct Outcome {
-    /// From the root of the repository.
-    pub file: String,
-    pub test: String,
-    /// `passed`, `failed`, or how Vitest calls a test that did not run.
-    pub status: String,
-    /// Why it failed.
-    pub message: String,
-    pub time: Duration,
-}
-
-impl Outcome {
-    /// As it is counted with all other tests.
-    pub fn counted(self) -> tally::Outcome {
-        let end = match self.status.as_str() {
-            "passed" => End::Passed,
-            "failed" => End::Failed(self.message),
-            _ => End::Skipped(self.status),
-        };
-        let name = format!("{}#{}", self.file, self.test);
-        tally::Outcome { name, end, time: self.time, said: String::new() }
-    }
-}
+use crate::tally::{End, Outcome};
 
 /// `cargo xtask exercise`
 ///
@@ -51,10 +26,9 @@ pub fn exercise(name: &str, if_changed: bool) -> Result<()> {
             worker(&chapter.dir, "--release")?;
         }
         for outcome in run(&[&chapter.name], true, None)? {
-            match outcome.status.as_str() {
-                "passed" => println!("{}: done", outcome.test),
-                _ => println!("{}: not yet", outcome.test),
-            }
+            let (_, test) = outcome.name.split_once('#').unwrap_or_default();
+            let done = outcome.end == End::Passed;
+            println!("{test}: {}", if done { "done" } else { "not yet" });
         }
     }
     Ok(())
@@ -104,27 +78,31 @@ pub fn run(
             word(suite, "message")
         );
         outcomes.extend(tests.iter().map(|test| {
-            Outcome {
-                file: path.clone(),
-                test: word(test, "title"),
-                status: word(test, "status"),
-                time: Duration::from_secs_f64(
-                    test["duration"].as_f64().unwrap_or_default().max(0.0)
-                        / 1_000.0,
-                ),
-                message: list(test, "failureMessages")
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-            }
+            let milliseconds = test["duration"].as_f64().unwrap_or_default();
+            let time = Duration::from_secs_f64(milliseconds.max(0.0) / 1_000.0);
+            let name = format!("{path}#{}", word(test, "title"));
+            Outcome { time, ..Outcome::new(&name, end(test)) }
         }));
     }
     ensure!(!outcomes.is_empty(), "Vitest found no tests ({status}):\n{text}");
     let explained = status.success()
-        || outcomes.iter().any(|outcome| outcome.status == "failed");
+        || outcomes.iter().any(|outcome| matches!(outcome.end, End::Failed(_)));
     ensure!(explained, "Vitest failed ({status}):\n{text}");
     Ok(outcomes)
+}
+
+/// What became of one test.
+fn end(test: &Value) -> End {
+    let status = word(test, "status");
+    match status.as_str() {
+        "passed" => End::Passed,
+        "failed" => {
+            let messages = list(test, "failureMessages").iter();
+            let messages: Vec<_> = messages.filter_map(Value::as_str).collect();
+            End::Failed(messages.join("\n"))
+        }
+        _ => End::Skipped(status),
+    }
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {

@@ -120,14 +120,23 @@ pub fn chapters_named(names: &[String]) -> Result<Vec<Chapter>> {
 /// Folders that programs write: nobody edits, checks or copies what is in them.
 pub const GENERATED: [&str; 4] = ["build", "node_modules", "target", ".wrangler"];
 
-/// Where the Worker in `dir` is built: in its own `build/`, or, if `BUILT` names a
-/// folder, in a folder of that one with its name. There the tests have a build that
-/// nothing changes while they run beside each other.
+/// The folder with all Workers as they are built, if the environment names one. There
+/// the tests have builds that nothing changes while they run beside each other.
+pub fn built_for_all() -> Option<PathBuf> {
+    std::env::var_os("BUILT").map(PathBuf::from)
+}
+
+/// Where the Worker in `dir` is built: in the folder [`built_for_all`], under its name, or
+/// in its own `build/`.
 pub fn built(dir: &Path) -> PathBuf {
-    match std::env::var_os("BUILT") {
-        Some(all) => Path::new(&all).join(file_name(dir)),
-        None => dir.join("build"),
-    }
+    built_for_all()
+        .map_or_else(|| dir.join("build"), |all| all.join(file_name(dir)))
+}
+
+/// The names and the values in the text of a `.dev.vars`.
+pub fn dev_vars(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('='))
 }
 
 /// The entries of a folder, sorted.

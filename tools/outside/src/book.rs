@@ -195,12 +195,12 @@ impl Book {
 }
 
 /// Prints the book into `target/book`, unless it is printed already for all tests that
-/// run beside each other (see [`ledger::built`]).
+/// run beside each other (see [`ledger::built_for_all`]).
 ///
 /// # Errors
 /// If it does not print.
 pub fn print_book() -> Result<()> {
-    if std::env::var_os("BUILT").is_some() {
+    if ledger::built_for_all().is_some() {
         return Ok(());
     }
     let press = ["run", "--quiet", "--package", "press"];

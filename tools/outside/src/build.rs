@@ -12,7 +12,7 @@ use crate::npx;
 ///
 /// # Errors
 /// If it does not build; with what worker-build printed.
-pub fn worker_if_changed(dir: &Path) -> Result<()> {
+pub(crate) fn worker_if_changed(dir: &Path) -> Result<()> {
     let _one_at_a_time = hold(&format!("build-{}", ledger::file_name(dir)))?;
     if built_already(dir)? {
         return Ok(());
@@ -25,16 +25,16 @@ pub fn worker_if_changed(dir: &Path) -> Result<()> {
 }
 
 /// Whether the Worker in `dir` is built and nothing that it is made from has changed
-/// since, or has a build that is meant to stay (see [`ledger::built`]).
+/// since, or has a build that is meant to stay (see [`ledger::built_for_all`]).
 ///
 /// # Errors
 /// If its files cannot be listed.
 pub fn built_already(dir: &Path) -> Result<bool> {
     let folder = ledger::built(dir);
-    if folder != dir.join("build") {
-        return Ok(folder.join("index.js").exists());
+    match ledger::built_for_all() {
+        Some(_) => Ok(folder.join("index.js").exists()),
+        None => is_newer(&folder, dir),
     }
-    is_newer(&folder, dir)
 }
 
 /// Whether the build in `folder` is newer than all that the Worker in `dir` is made of.
@@ -60,7 +60,7 @@ pub fn is_newer(folder: &Path, dir: &Path) -> Result<bool> {
 ///
 /// # Errors
 /// If the file of that name cannot be made or locked.
-pub fn hold(name: &str) -> Result<File> {
+pub(crate) fn hold(name: &str) -> Result<File> {
     let file = lock_file(name)?;
     file.lock().with_context(|| format!("cannot lock {name}"))?;
     Ok(file)
@@ -70,7 +70,7 @@ pub fn hold(name: &str) -> Result<File> {
 ///
 /// # Errors
 /// If the file of that name cannot be made or locked.
-pub fn try_hold(name: &str) -> Result<Option<File>> {
+pub(crate) fn try_hold(name: &str) -> Result<Option<File>> {
     let file = lock_file(name)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

@@ -20,7 +20,8 @@ mod workerd;
 pub use base::{Answer, Base, send, send_with};
 pub use book::{Book, copy_book, print_book};
 pub use browser::{browser, drive};
-pub use build::{built_already, hold, is_newer, try_hold, worker_if_changed};
+pub use build::{built_already, is_newer};
+use build::{hold, try_hold};
 pub use crowd::{Acknowledged, Ask, crowd, storm};
 pub use dev::{By, Dev, Served, fresh, served};
 pub use printed::as_printed;
@@ -211,6 +212,23 @@ fn link_folder(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until something holds, and returns how long it took.
+///
+/// # Errors
+/// If it does not hold in time, or cannot be asked for.
+pub fn within(
+    limit: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> Result<bool>,
+) -> Result<Duration> {
+    let begin = Instant::now();
+    while !holds()? {
+        ensure!(begin.elapsed() < limit, "{what}: not so after {limit:?}");
+        sleep(Duration::from_millis(50));
+    }
+    Ok(begin.elapsed())
 }
 
 /// Copies a folder, without what programs write into it.

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use ledger::{built, file_name, read, root};
+use ledger::{built, dev_vars, file_name, read, root};
 use toml::{Table, Value};
 
-use crate::worker_if_changed;
+use crate::build::worker_if_changed;
 
 /// What a Worker may have that needs more than a bare workerd.
 const MORE: [&str; 3] = ["queues", "services", "triggers"];
@@ -71,8 +71,7 @@ fn capnp(dir: &Path, state: &Path, more: &[(String, String)]) -> Result<String> 
     let secrets = dir.join(".dev.vars");
     if secrets.exists() {
         let text = read(&secrets)?;
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.filter_map(|line| line.split_once('='));
+        let pairs = dev_vars(&text);
         vars.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     vars.retain(|(name, _)| more.iter().all(|(other, _)| other != name));

@@ -7,11 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use outside::{Book, Copy, Dev, cargo, npx, send, stop_group, times};
+use outside::{Book, Copy, Dev, cargo, npx, send, stop_group, times, within};
 
 /// Every chapter builds outside the repository, in a folder whose name has a space, and
 /// packs for a deployment there.
@@ -115,14 +114,14 @@ fn the_book_is_served_once_and_leaves_nothing() -> Result<()> {
         .filter(|process| name(process).is_ok_and(|name| name.trim() == "workerd"));
     assert!(runtimes.count() > 0, "there is no workerd among {started:?}");
     book.kill()?;
-    within(Duration::from_secs(5), "something is left", || {
+    within(Duration::from_secs(5), "all of it has ended", || {
         // One that has ended has no command line, even if nobody has asked how.
         let line = |process: &Path| fs::read(process.join("cmdline"));
         Ok(started
             .iter()
             .all(|process| line(process).unwrap_or_default().is_empty()))
     })?;
-    within(Duration::from_secs(5), "its port is taken", || Ok(are_free(&[port])))?;
+    within(Duration::from_secs(5), "its port is free", || Ok(are_free(&[port])))?;
     File::open(own.join("lock"))?.try_lock()?;
     Ok(())
 }
@@ -135,7 +134,8 @@ fn the_book_is_served_once_and_leaves_nothing() -> Result<()> {
 fn a_chapter_runs_beside_the_book() -> Result<()> {
     const PORT: u16 = 8787;
     let free = || Ok(are_free(&[PORT, Book::PORT]));
-    if let Err(error) = within(Duration::from_secs(60), "a port is taken", free) {
+    if let Err(error) = within(Duration::from_secs(60), "both ports are free", free)
+    {
         ensure!(std::env::var_os("CI").is_none(), error);
         bail!("skipped: 8787 or 8700 is taken on this machine");
     }
@@ -159,7 +159,7 @@ fn a_chapter_runs_beside_the_book() -> Result<()> {
         .process_group(0)
         .spawn()?;
     let outcome = (|| {
-        within(Duration::from_secs(120), "the chapter is not ready", || {
+        within(Duration::from_secs(120), "the chapter is ready", || {
             Ok(fs::read_to_string(&log)?.contains("Ready on"))
         })?;
         let said = fs::read_to_string(&log)?;
@@ -180,20 +180,6 @@ fn a_chapter_runs_beside_the_book() -> Result<()> {
 /// Whether nobody listens at these ports of the loopback interface.
 fn are_free(ports: &[u16]) -> bool {
     ports.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-}
-
-/// Waits until something holds.
-fn within(
-    limit: Duration,
-    otherwise: &str,
-    holds: impl Fn() -> Result<bool>,
-) -> Result<()> {
-    let begin = Instant::now();
-    while !holds()? {
-        ensure!(begin.elapsed() < limit, "{otherwise} after {limit:?}");
-        sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 /// The front Worker and every chapter, with what keeps its visitors apart, pack for a

@@ -5,7 +5,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use outside::{Ask, Copy, Dev, storm, times};
+use outside::{Ask, Copy, Dev, storm, times, within};
 use serde_json::Value;
 
 const CLIENTS: usize = 8;
@@ -37,21 +37,13 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// Waits until something is so, and returns how long it took.
+/// Waits for at most so many seconds until something is so, and returns how long it took.
 fn until(
     limit: u64,
     what: &str,
-    mut so: impl FnMut() -> Result<bool>,
+    so: impl FnMut() -> Result<bool>,
 ) -> Result<Duration> {
-    let begin = Instant::now();
-    while !so()? {
-        ensure!(
-            begin.elapsed() < Duration::from_secs(limit),
-            "{what}: not so after {limit} s"
-        );
-        sleep(Duration::from_millis(50));
-    }
-    Ok(begin.elapsed())
+    within(Duration::from_secs(limit), what, so)
 }
 
 /// A mailbox turns the first three posts away, another keeps them and its answer is

@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         }
         Task::Publish { dry_run } => publish::publish(dry_run),
         Task::Measure { chapter } => build::measure(&chapter),
-        Task::Setup => setup::setup(setup::For::Tests),
+        Task::Setup => setup::setup(setup::For::Book),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

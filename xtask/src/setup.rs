@@ -18,14 +18,11 @@ use crate::run::{capture, cargo, echo, program};
 /// The oldest Node.js that can start npm and npx; a newer one for wrangler comes as
 /// a package.
 const NODE_MIN: u32 = 20;
-/// The spelling checker.
-const TYPOS: &str = "1.52.0";
 /// What a task is going to do; the set-up provides no more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum For {
     Workers,
     Book,
-    Tests,
 }
 
 /// Sets up what is missing.
@@ -46,9 +43,6 @@ pub fn setup(task: For) -> Result<()> {
     ];
     if task >= For::Book {
         steps.push(Step::new("the printing press", || false, press));
-    }
-    if task >= For::Tests {
-        steps.push(Step::tool("typos", "typos-cli", TYPOS.to_owned(), "0"));
     }
     let missing: Vec<Step> =
         steps.into_iter().filter(|step| !(step.done)()).collect();

@@ -66,7 +66,7 @@ pub fn test(names: &[String], long: bool) -> Result<()> {
     let mut tally = Tally::default();
     let mut jobs = Vec::new();
 
-    tally.part("set-up", |_| setup::setup(setup::For::Tests));
+    tally.part("set-up", |_| setup::setup(setup::For::Book));
     tally.part("how often", |_| how_often(&plan));
     tally.part("truth gates", |tally| {
         check::gates(tally);

@@ -149,13 +149,14 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// All files in a folder and below it, sorted, without those that programs write.
+/// All files in a folder and below it, sorted, without those that programs write, and
+/// without what is gone again when it is looked at.
 pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in list(dir)? {
         if path.is_file() {
             files.push(path);
-        } else if !GENERATED.contains(&file_name(&path)) {
+        } else if path.is_dir() && !GENERATED.contains(&file_name(&path)) {
             files.extend(self::files(&path)?);
         }
     }
@@ -320,4 +321,23 @@ pub fn source_url(path: &str) -> Result<String> {
         Err(_) => bail!("there is no {path} to link to"),
     };
     Ok(format!("{}/{kind}/main/{path}", repository_url()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server takes its files away while they are listed: what has a name and nothing
+    /// behind it any more is left out.
+    #[test]
+    #[cfg(unix)]
+    fn what_is_gone_is_no_file() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let kept = folder.path().join("in/kept");
+        fs::create_dir(folder.path().join("in"))?;
+        fs::write(&kept, "")?;
+        std::os::unix::fs::symlink("nowhere", folder.path().join("in/gone"))?;
+        assert_eq!(files(folder.path())?, [kept]);
+        Ok(())
+    }
 }

@@ -1,7 +1,6 @@
 // The Run buttons of the book, pressed as its readers press them.
 // "press" prints what came back, a line of JSON for each block; the other parts end with an error if something is wrong.
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { violations } from "./axe.ts";
 import { open } from "./open.ts";
 import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 
@@ -12,8 +11,6 @@ const TABS = 3;
 const COUNTER = "ch02-a-first-object.html";
 const ROOM = "ch06-websockets.html";
 const SEATS = "ch04-sql-storage.html";
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 function sure(good: boolean, what: string): asserts good {
   if (!good) throw new Error(what);
@@ -81,14 +78,9 @@ async function pressAll(browser: Browser, url: string, pages: string[]) {
 }
 
 /** Nothing that a checker of accessibility can find is wrong, and nothing is wider than the window. */
-async function sound(page: Page, where: string) {
-  await page.evaluate(axe);
-  const violations = await page.evaluate(async () => {
-    const { axe } = window as unknown as { axe: typeof import("axe-core") };
-    return (await axe.run(document, { resultTypes: ["violations"] })).violations
-      .flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`));
-  });
-  sure(violations.length === 0, `${where}: axe:\n${violations.join("\n")}`);
+async function sound(page: Page, where: string, only: "all" | "colours" = "all") {
+  const found = await violations(page, { only });
+  sure(found.length === 0, `${where}: axe:\n${found.join("\n")}`);
   const [wide, window_] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   sure(wide! <= window_!, `${where}: ${wide} px wide`);
 }
@@ -200,17 +192,17 @@ async function behind(browser: Browser, url: string, wrong: (what: string) => vo
 
 /** A page after its buttons were pressed, light and dark, wide and on a phone. */
 async function looks(browser: Browser, url: string, wrong: (what: string) => void) {
-  for (const colorScheme of ["light", "dark"] as const) {
-    for (const width of [1280, 360]) {
-      for (const [path, text] of [[COUNTER, "counters/Kitchen"], [ROOM, "ws/plaza -x increment"]] as const) {
-        const context = await browser.newContext({ colorScheme, viewport: { width, height: 800 } });
-        const page = await visit(context, `${url}/${path}`, wrong);
-        const block = blockWith(page, text);
-        sure(await press(block) === "done", `${text} fails`);
-        for (const headers of await block.locator("summary").all()) await headers.click();
-        await sound(page, `${path}, ${colorScheme}, ${width} px`);
-        await context.close();
-      }
+  for (const width of [1280, 360]) {
+    for (const [path, text] of [[COUNTER, "counters/Kitchen"], [ROOM, "ws/plaza -x increment"]] as const) {
+      const context = await browser.newContext({ colorScheme: "light", viewport: { width, height: 800 } });
+      const page = await visit(context, `${url}/${path}`, wrong);
+      const block = blockWith(page, text);
+      sure(await press(block) === "done", `${text} fails`);
+      for (const headers of await block.locator("summary").all()) await headers.click();
+      await sound(page, `${path}, light, ${width} px`);
+      await page.emulateMedia({ colorScheme: "dark" });
+      await sound(page, `${path}, dark, ${width} px`, "colours");
+      await context.close();
     }
   }
 }

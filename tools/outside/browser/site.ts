@@ -1,7 +1,7 @@
 // The printed book, page by page, as its readers see it: light and dark, wide and on a phone, with scripts and without.
 // Prints one line for each fault: page, colours, width, what.
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { violations } from "./axe.ts";
 import { open } from "./open.ts";
 import type { Browser, Page } from "playwright-core";
 
@@ -14,13 +14,12 @@ const PHONE = 360;
 const COLUMN = { [WIDE]: 150, [PHONE]: 110 };
 const COLUMN_TEXT = 60;
 /** How many pages are looked at at once. */
-const TABS = 3;
+const TABS = 2;
 
 type Theme = "light" | "dark";
 type View = { theme: Theme; width: number };
 type Links = { ids: string[]; links: string[] };
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const faults: string[] = [];
 
 /** Says what is wrong with a page in one view. */
@@ -32,8 +31,8 @@ async function visit(browser: Browser, url: string, path: string, view: View, ja
     colorScheme: view.theme, viewport: { width: view.width, height: 800 }, javaScriptEnabled,
   });
   const page = await context.newPage();
-  const name = `${view.theme}, ${view.width} px${javaScriptEnabled ? "" : ", script off"}`;
-  const wrong = (what: string) => fault(path, name, what);
+  const script = javaScriptEnabled ? "" : ", script off";
+  const wrong = (what: string) => fault(path, `${view.theme}, ${view.width} px${script}`, what);
   const bodies: Promise<{ url: string; script: boolean; bytes: number }>[] = [];
   const ours = (address: string) => /^(data|blob):/.test(address) || new URL(address).origin === url;
   page.on("console", (message) => { if (message.type() === "error") wrong(`console: ${message.text()} (${message.location().url})`); });
@@ -42,32 +41,14 @@ async function visit(browser: Browser, url: string, path: string, view: View, ja
   page.on("request", (request) => { if (!ours(request.url())) wrong(`asks for ${request.url()}`); });
   page.on("response", (response) => {
     if (!ours(response.url()) || response.url().startsWith("data:")) return;
-    const script = response.request().resourceType() === "script";
+    const isScript = response.request().resourceType() === "script";
     // A redirect has no body, and neither has an answer that the page no longer waits for.
     const bytes = response.body().then((body) => body.length, () => 0);
-    bodies.push(bytes.then((bytes) => ({ url: response.url(), script, bytes })));
+    bodies.push(bytes.then((bytes) => ({ url: response.url(), script: isScript, bytes })));
   });
   const answer = await page.goto(`${url}/${path}`, { waitUntil: "load" });
   if (answer?.status() !== 200) wrong(`the answer is ${answer?.status()}`);
   return { page, wrong, weigh: async () => await Promise.all(bodies), close: async () => await context.close() };
-}
-
-/** Nothing that a checker of accessibility can find is wrong. Colours of code take it long: they are looked at if `all`. */
-async function accessible(page: Page, all: boolean, wrong: (what: string) => void) {
-  await page.evaluate(axe);
-  const violations = await page.evaluate(async (all) => {
-    const { axe } = window as unknown as { axe: typeof import("axe-core") };
-    const run = async (where: import("axe-core").ElementContext, rules = {}) =>
-      (await axe.run(where, { resultTypes: ["violations"], rules })).violations;
-    if (all || !document.querySelector("pre")) return await run(document);
-    return [...await run({ exclude: ["pre"] }), ...await run("pre", { "color-contrast": { enabled: false } })];
-  }, all);
-  for (const { id, nodes } of violations) {
-    if (nodes.length > 5) wrong(`axe: ${id}: ${nodes.length} times, such as`);
-    for (const { target, failureSummary } of nodes.slice(0, 5)) {
-      wrong(`axe: ${id}: ${target.join(" ")}: ${failureSummary?.replace(/\s+/g, " ")}`);
-    }
-  }
 }
 
 /** Pictures are loaded, the colours are those that were asked for, and text never runs out of the window. */
@@ -165,7 +146,7 @@ async function search(browser: Browser, url: string, path: string, view: View) {
     await field.pressSequentially("alarm");
     const found = page.getByRole("dialog").getByRole("link", { name: /alarm/i });
     await found.first().waitFor({ timeout: 10_000 });
-    await accessible(page, false, (what) => wrong(`search open: ${what}`));
+    for (const what of await violations(page)) wrong(`search open: axe: ${what}`);
     if (await page.evaluate(() => document.documentElement.scrollWidth) > view.width) wrong("search open: wider than the window");
     await found.first().click();
     await page.locator("main").getByText(/alarm/i).first().waitFor({ timeout: 5_000 });
@@ -193,10 +174,7 @@ async function finds(browser: Browser, url: string, path: string, asked: [string
   await close();
 }
 
-/** The widths in which a page is looked at. What stands on the page of all pages has been looked at on its own page. */
-const widths = (path: string, theme: Theme) => path !== "print.html" ? [WIDE, PHONE] : theme === "light" ? [WIDE] : [PHONE];
-
-// `how` is a theme, or "plain" for no script, or "search". `chapters` are the pages in the book's order, `others` what is
+// `how` is "shown", or "plain" for no script, or "search". `chapters` are the pages in the book's order, `others` what is
 // printed besides: the page of all pages, and the one for what is not there; for the search, the file with what is asked.
 await open(async (browser, url, how, chapterList, otherList) => {
   const chapters = chapterList!.split(",");
@@ -205,18 +183,25 @@ await open(async (browser, url, how, chapterList, otherList) => {
   const seen = new Map<string, Links>();
   const weights = new Map<string, number>();
   const jobs: (() => Promise<void>)[] = [];
-  if (how === "light" || how === "dark") {
+  if (how === "shown") {
     for (const path of pages) {
-      for (const width of widths(path, how)) {
-        const view = { theme: how, width } as const;
+      for (const width of [WIDE, PHONE]) {
         jobs.push(async () => {
+          const view: View = { theme: "light", width };
           const { page, wrong, weigh, close } = await visit(browser, url!, path, view);
-          await shown(page, view, wrong);
           const bytes = await light(page, chapters.includes(path), await weigh(), wrong);
-          // The colours of code do not depend on the width, and those on the page of all pages have been seen.
-          await accessible(page, width === WIDE && path !== "print.html", wrong);
           weights.set(path, Math.max(bytes, weights.get(path) ?? 0));
           if (!seen.has(path)) seen.set(path, await linked(page));
+          for (const theme of ["light", "dark"] as const) {
+            view.theme = theme;
+            await page.emulateMedia({ colorScheme: theme });
+            await shown(page, view, wrong);
+            // What stands on the page of all pages has been looked at on its own page.
+            const all = path === "print.html";
+            if (all && width === WIDE) continue;
+            const only = theme === "light" ? "all" : "colours";
+            for (const what of await violations(page, { only, alike: all ? "main" : "pre" })) wrong(`axe: ${what}`);
+          }
           await close();
         });
       }

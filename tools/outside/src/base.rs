@@ -1,11 +1,12 @@
 //! A chapter at an address: all that a test needs which does not touch the server's
 //! process.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// How long one request may take.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(20);
@@ -139,50 +140,108 @@ pub(crate) fn send_by(
     })
 }
 
-/// Sends a large body by curl, which reads the answer also if that comes before the body
-/// was sent. ureq reads only afterwards, and finds a broken connection then.
+/// Sends a large body on a connection of its own. A server that refuses it answers and
+/// closes before it has read all: that the rest cannot be sent is no error, and the answer
+/// is read all the same. ureq and curl may find a broken connection and no answer then.
 fn send_large(
     method: &str,
     url: &str,
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer> {
-    let mut curl = Command::new("curl");
-    curl.args(["--silent", "--show-error", "--include", "--request", method]);
-    curl.args([
-        "--max-time",
-        &REQUEST_LIMIT.as_secs().to_string(),
-        "--data-binary",
-        "@-",
-    ]);
-    // Without these it asks first whether it may send, and says it is a form.
-    curl.args(["--header", "Expect:", "--header", "Content-Type:"]);
+    let uri: ureq::http::Uri = url.parse()?;
+    let host = uri.authority().context("no host in the address")?.as_str();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
-        curl.arg("--header").arg(format!("{name}: {value}"));
+        write!(head, "{name}: {value}\r\n")?;
     }
-    let mut child = curl
-        .arg(url)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start curl")?;
-    let mut stdin = child.stdin.take().context("curl has no input")?;
-    let output = std::thread::scope(|scope| {
-        // An answer before the end is no error.
-        scope.spawn(move || drop(stdin.write_all(body)));
-        child.wait_with_output()
-    })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let (head, body) = text.split_once("\r\n\r\n").with_context(|| {
-        format!("{method} {url}: curl ended with {}", output.status)
-    })?;
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    head += "\r\n";
+    let mut to = TcpStream::connect(host).with_context(|| format!("no {host}"))?;
+    to.set_read_timeout(Some(REQUEST_LIMIT))?;
+    to.set_write_timeout(Some(REQUEST_LIMIT))?;
+    let mut from = to.try_clone()?;
+    let mut said = Vec::new();
+    let end = std::thread::scope(|scope| {
+        scope.spawn(move || to.write_all(head.as_bytes()).and(to.write_all(body)));
+        from.read_to_end(&mut said)
+    });
+    answer(&said).with_context(|| {
+        format!("{method} {url}: {} bytes, and then {end:?}", said.len())
+    })
+}
+
+/// The answer in what a server has sent until it closed.
+fn answer(said: &[u8]) -> Result<Answer> {
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = head.parse(said)? else {
+        bail!("the head is not whole");
+    };
     let mut headers = ureq::http::HeaderMap::new();
-    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        let name: ureq::http::HeaderName = name.parse()?;
-        headers.append(name, value.parse()?);
+    for field in head.headers.iter() {
+        let name: ureq::http::HeaderName = field.name.parse()?;
+        headers.append(name, field.value.try_into()?);
     }
-    let status = status.with_context(|| format!("no status in {head:?}"))?;
-    Ok(Answer { status, headers, body: body.to_owned() })
+    let mut body = &said[length..];
+    let mut whole = Vec::new();
+    if headers.contains_key("transfer-encoding") {
+        while let Ok(httparse::Status::Complete((begin, size))) =
+            httparse::parse_chunk_size(body)
+            && size > 0
+        {
+            let end = begin + usize::try_from(size)?;
+            whole.extend(body.get(begin..end).context("a chunk is not whole")?);
+            body = body.get(end + 2..).context("a chunk is not whole")?;
+        }
+    } else {
+        whole.extend(body);
+    }
+    Ok(Answer {
+        status: head.code.context("no status")?,
+        headers,
+        body: String::from_utf8(whole)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use anyhow::ensure;
+
+    use super::*;
+
+    /// An answer that comes before the body was read, from a server that closes then, is
+    /// an answer.
+    #[test]
+    fn an_early_answer_is_read() -> Result<()> {
+        let answers = [
+            "Content-Length: 9\r\n\r\ntoo large",
+            "Transfer-Encoding: chunked\r\n\r\n4\r\ntoo \r\n5\r\nlarge\r\n0\r\n\r\n",
+        ];
+        let server = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}/a?b", server.local_addr()?);
+        let body = vec![0; 100 * LARGE];
+        for answer in answers {
+            let said = std::thread::scope(|scope| -> Result<Answer> {
+                scope.spawn(|| -> Result<()> {
+                    let (mut stream, _) = server.accept()?;
+                    // What is not read makes the kernel reset the connection.
+                    let mut some = [0; 100];
+                    stream.read_exact(&mut some)?;
+                    ensure!(some.starts_with(b"POST /a?b HTTP/1.1\r\nHost: 127."));
+                    let answer = format!("HTTP/1.1 413 Too Large\r\n{answer}");
+                    Ok(stream.write_all(answer.as_bytes())?)
+                });
+                send("POST", &url, &body)
+            })?;
+            assert_eq!((said.status, said.body.as_str()), (413, "too large"));
+        }
+        Ok(())
+    }
 }

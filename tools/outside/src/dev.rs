@@ -385,7 +385,7 @@ pub(crate) fn memory_of(
             continue;
         }
         // The one with the objects has their folder open.
-        let open = ledger::list(&process.join("fd"))?;
+        let Ok(open) = ledger::list(&process.join("fd")) else { continue };
         let links = open.iter().filter_map(|fd| fs::read_link(fd).ok());
         if !links.into_iter().any(|file| file.starts_with(state)) {
             continue;

@@ -35,11 +35,8 @@ pub fn setup(task: For) -> Result<()> {
     let mut steps: Vec<Step> = vec![
         Step::new("the Wasm target of Rust", wasm_targets_are_there, wasm_targets),
         Step::new("the npm packages", npm_is_done, npm),
-        // Both run after every edit and have real work to do, so they are worth
-        // optimizing a little. They share most of their crates, which are compiled once
-        // because it is as little for both.
-        Step::tool("worker-build", "worker-build", worker_build, "1"),
-        Step::tool("wasm-bindgen", "wasm-bindgen-cli", wasm_bindgen, "1"),
+        Step::tool("worker-build", "worker-build", worker_build),
+        Step::tool("wasm-bindgen", "wasm-bindgen-cli", wasm_bindgen),
     ];
     if task >= For::Book {
         steps.push(Step::new("the printing press", || false, press));
@@ -85,19 +82,12 @@ impl Step {
     }
 
     /// A program that cargo compiles, unless PATH has that very version.
-    /// `opt_level` is what it is worth: cargo's usual 3 takes thrice as long to
-    /// compile, and no reader would notice.
-    fn tool(
-        name: &'static str,
-        package: &'static str,
-        version: String,
-        opt_level: &'static str,
-    ) -> Self {
+    fn tool(name: &'static str, package: &'static str, version: String) -> Self {
         let wanted = version.clone();
         Self::new(
             &format!("{name} {version}"),
             move || is_version(&bin(name), &wanted),
-            move |label| tool(label, name, package, &version, opt_level),
+            move |label| tool(label, name, package, &version),
         )
     }
 }
@@ -183,13 +173,22 @@ fn is_version(program_: &Path, version: &str) -> bool {
         .is_ok_and(|(_, text)| text.split_whitespace().any(|word| word == version))
 }
 
-fn tool(
-    label: &str,
-    name: &str,
-    package: &str,
-    version: &str,
-    opt_level: &str,
-) -> Result<()> {
+/// The crates that have the work of both tools after every edit. These are optimized a
+/// little; all others not at all, which halves what it takes to compile them.
+const AT_WORK: [&str; 10] = [
+    "gimli",
+    "hashbrown",
+    "id-arena",
+    "indexmap",
+    "leb128fmt",
+    "walrus",
+    "wasm-bindgen-cli-support",
+    "wasm-bindgen-wasm-conventions",
+    "wasm-encoder",
+    "wasmparser",
+];
+
+fn tool(label: &str, name: &str, package: &str, version: &str) -> Result<()> {
     let target = bin(name);
     if let Some(found) = on_path(name).filter(|found| is_version(found, version)) {
         println!("{label}: taken from {}", found.display());
@@ -206,10 +205,14 @@ fn tool(
         .arg(&tools)
         .args(["--bin", name, &format!("{package}@{version}")])
         .env("CARGO_TARGET_DIR", tools.join("target"))
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level)
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    for crate_ in AT_WORK {
+        let level = format!("profile.release.package.{crate_}.opt-level=1");
+        install.args(["--config", &level]);
+    }
     with_progress(label, &mut install)
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::build::{Sizes, worker};
 use crate::jobs::{self, Job};
-use crate::run::{capture, cargo, echo, run};
+use crate::run::{capture, cargo, line};
 use crate::tally::{End, Outcome, Tally};
 use crate::{check, console, setup, vitest};
 
@@ -72,12 +72,12 @@ pub fn test(names: &[String], long: bool) -> Result<()> {
         check::gates(tally);
         Ok(())
     });
-    tally.part("clippy", |_| clippy(&plan));
-    tally.part("Workers, as for a deployment", |_| build_all(&plan));
-    tally.part("compiling the tests", |_| {
+    tally.part("compiling the tests, with clippy", |_| {
         jobs = rust(&plan)?;
         Ok(())
     });
+    tally.part("the same for the runtime", |_| for_the_runtime(&plan));
+    tally.part("Workers, as for a deployment", |_| build_all(&plan));
     jobs.push(in_the_runtime(&plan));
     jobs.extend(plan.chapters.iter().cloned().map(on_the_page));
     tally.part("tests, beside each other", |tally| {
@@ -152,25 +152,45 @@ fn claims(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn clippy(plan: &Plan) -> Result<()> {
-    let chapters = plan.chapters.iter().flat_map(|it| ["--package", &it.name]);
-    let packages: Vec<&str> = chapters.collect();
-    let wasm = ["--target", "wasm32-unknown-unknown"];
-    let (host, more) = match plan.all {
-        true => {
-            (vec!["--workspace"], vec!["--package", "front", "--package", "traps"])
-        }
-        false => (packages.clone(), Vec::new()),
-    };
-    for arguments in [
-        [&host[..], &["--all-targets"]].concat(),
-        [&wasm[..], &packages, &more].concat(),
-    ] {
-        let mut clippy = cargo();
-        clippy.args(["clippy", "--quiet", "--locked"]).args(arguments);
-        run(clippy.args(["--", "--deny", "warnings"]))?;
+/// Compiles for the runtime what runs there, one Worker after the other, as
+/// `npx wrangler dev` does, which finds the dependencies compiled then.
+fn for_the_runtime(plan: &Plan) -> Result<()> {
+    let chapters = plan.chapters.iter().map(|it| it.name.as_str());
+    let others = ["front", "traps"].into_iter().filter(|_| plan.all);
+    // worker-build sets it for the macros of wasm-bindgen, and cargo does not see it.
+    let envs = [("WASM_BINDGEN_USE_JS_SYS", "1")];
+    for package in chapters.chain(others) {
+        let build = ["build", "--lib", "--package", package];
+        let target = ["--target", "wasm32-unknown-unknown"];
+        compiled(&[&build[..], &target].concat(), &envs)?;
     }
     Ok(())
+}
+
+/// What cargo says of all that it has compiled. Clippy takes the place of the compiler
+/// for what is ours, so that one compilation does for both; a warning is an error.
+fn compiled(arguments: &[&str], envs: &[(&str, &str)]) -> Result<Vec<Value>> {
+    let mut cargo = cargo();
+    cargo.args(arguments).arg("--locked");
+    println!("> RUSTC_WORKSPACE_WRAPPER=clippy-driver {}", line(&cargo));
+    cargo.arg("--message-format=json").envs(envs.iter().copied());
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+    let output = cargo.stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().map(serde_json::from_str);
+    let messages = messages.collect::<Result<Vec<Value>, _>>()?;
+    let rendered =
+        messages.iter().filter_map(|it| it["message"]["rendered"].as_str());
+    let said: String = rendered.collect();
+    ensure!(
+        output.status.success() && said.is_empty(),
+        "{said}{}",
+        match output.status.success() {
+            true => "".into(),
+            false => String::from_utf8_lossy(&output.stderr),
+        }
+    );
+    Ok(messages)
 }
 
 /// Builds the Workers, and looks how large they are.
@@ -231,26 +251,9 @@ struct Program {
 
 /// Compiles all tests in Rust, and makes jobs of those that are wanted.
 fn rust(plan: &Plan) -> Result<Vec<Job>> {
-    let mut cargo = cargo();
-    cargo.args(["test", "--locked", "--workspace", "--no-run"]);
-    echo(&cargo);
-    let output = cargo.arg("--message-format=json").output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = text.lines().filter_map(|line| {
-            let message: Value = serde_json::from_str(line).ok()?;
-            Some(message["message"]["rendered"].as_str()?.to_owned())
-        });
-        bail!(
-            "{}{}",
-            said.collect::<String>(),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
     let proofs = proofs()?;
     let mut jobs = Vec::new();
-    for line in text.lines() {
-        let message: Value = serde_json::from_str(line)?;
+    for message in compiled(&["test", "--workspace", "--no-run"], &[])? {
         let Some(program) = Program::of(&message) else { continue };
         let outside = program.dir == root().join("tools/outside");
         match (&program.test, outside) {

@@ -1,18 +1,12 @@
 //! What an object keeps in memory, as a debugger sees it.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::{Dev, Socket};
 
-const METHODS: [&str; 3] =
-    ["HeapProfiler.enable", "HeapProfiler.collectGarbage", "Runtime.getHeapUsage"];
-/// How often the garbage is collected before the result counts.
+/// How often the garbage is collected: what a collection sets free may free more.
 const COLLECTIONS: usize = 3;
-const BETWEEN: Duration = Duration::from_millis(300);
 
 impl Dev {
     /// How much of the isolate's heap is in use after a garbage collection, in
@@ -28,22 +22,23 @@ impl Dev {
         let (port, path) = self.debugger();
         let mut debugger = Socket::open_at("localhost", port, path, &origin)?;
         // https://chromedevtools.github.io/devtools-protocol/v8/
-        // A collection is not over when the next question is answered: ask again.
-        let mut usage = Value::Null;
-        for round in 0..COLLECTIONS {
-            for (step, method) in METHODS.iter().enumerate() {
-                let id = round * METHODS.len() + step;
-                debugger.say(json!({ "id": id, "method": method }).to_string())?;
-            }
-            let last = (round + 1) * METHODS.len() - 1;
-            usage = loop {
+        let mut ask = |id: usize, method: &str| -> Result<Value> {
+            debugger.say(json!({ "id": id, "method": method }).to_string())?;
+            // A collection is begun at once and made when the isolate has something to
+            // do: a request, whatever is answered.
+            self.get("/nothing-of-this-name")?;
+            loop {
                 let mut answer: Value = serde_json::from_str(&debugger.text()?)?;
-                if answer["id"] == last {
-                    break answer["result"].take();
+                if answer["id"] == id {
+                    break Ok(answer["result"].take());
                 }
-            };
-            sleep(BETWEEN);
+            }
+        };
+        ask(0, "HeapProfiler.enable")?;
+        for id in 1..=COLLECTIONS {
+            ask(id, "HeapProfiler.collectGarbage")?;
         }
+        let usage = ask(COLLECTIONS + 1, "Runtime.getHeapUsage")?;
         let bytes = |key: &str| {
             let bytes = usage[key].as_f64();
             bytes.with_context(|| format!("no {key} in {usage}"))

@@ -189,13 +189,13 @@ await open(async (browser, url, how, chapterList, otherList) => {
         jobs.push(async () => {
           const view: View = { theme: "light", width };
           const { page, wrong, weigh, close } = await visit(browser, url!, path, view);
-          const bytes = await light(page, chapters.includes(path), await weigh(), wrong);
-          weights.set(path, Math.max(bytes, weights.get(path) ?? 0));
           if (!seen.has(path)) seen.set(path, await linked(page));
           for (const theme of ["light", "dark"] as const) {
             view.theme = theme;
             await page.emulateMedia({ colorScheme: theme });
             await shown(page, view, wrong);
+            const bytes = await light(page, chapters.includes(path), await weigh(), wrong);
+            weights.set(path, Math.max(bytes, weights.get(path) ?? 0));
             // What stands on the page of all pages has been looked at on its own page.
             const all = path === "print.html";
             if (all && width === WIDE) continue;

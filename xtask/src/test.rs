@@ -64,10 +64,7 @@ pub fn test(names: &[String], long: bool) -> Result<()> {
     let plan =
         Plan { chapters: chapters_named(names)?, all: names.is_empty(), long };
     let mut tally = Tally::default();
-    // Of equals the first begins first: what takes long, so that the end is short.
-    let mut jobs: Vec<Job> =
-        plan.chapters.iter().cloned().map(on_the_page).collect();
-    jobs.push(in_the_runtime(&plan));
+    let mut jobs = Vec::new();
 
     tally.part("set-up", |_| setup::setup(setup::For::Book));
     tally.part("how often", |_| how_often(&plan));
@@ -76,11 +73,13 @@ pub fn test(names: &[String], long: bool) -> Result<()> {
         Ok(())
     });
     tally.part("compiling the tests, with clippy", |_| {
-        jobs.extend(rust(&plan)?);
+        jobs = rust(&plan)?;
         Ok(())
     });
     tally.part("the same for the runtime", |_| for_the_runtime(&plan));
     tally.part("Workers, as for a deployment", |_| build_all(&plan));
+    jobs.push(in_the_runtime(&plan));
+    jobs.extend(plan.chapters.iter().cloned().map(on_the_page));
     tally.part("tests, beside each other", |tally| {
         for (part, time) in jobs::run(std::mem::take(&mut jobs), tally) {
             println!("{:7.1} s  {part}, one after the other", time.as_secs_f64());

@@ -174,7 +174,7 @@ fn is_version(program_: &Path, version: &str) -> bool {
 }
 
 /// The crates that have the work of both tools after every edit. These are optimized a
-/// little; all others not at all, which halves what it takes to compile them.
+/// little; all others not at all, which takes a quarter off compiling both (237 s, not 326).
 const AT_WORK: [&str; 10] = [
     "gimli",
     "hashbrown",
